@@ -1,0 +1,111 @@
+//! The routes.
+
+use super::shapes::{HistoryBody, NewOrder, OrderBody};
+use crate::Ordering;
+use crate::application::{OrderFilter, Orders, PlaceOrderError, handle_events, place_order};
+use crate::domain::CartError;
+use crate::infrastructure::PostgresOrders;
+use contracts::OrderId;
+use http::{StatusCode, header};
+use service::health::{self, Health};
+use service::router::Answer;
+use service::{FieldErrors, PageQuery, Problem, Request, Response, Router, events};
+
+const WHAT: &str = "order";
+
+/// Everything that ordering answers.
+#[must_use]
+pub fn router() -> Router<Ordering> {
+    Router::new()
+        .post("/orders", place)
+        .get("/orders", list)
+        .get("/orders/{id}", show)
+        .get("/orders/{id}/history", history)
+        .get("/health", healthy)
+        .get("/health/live", live)
+        .get("/orders/health", healthy)
+        .get("/internal/ordering/health", healthy)
+        .post("/internal/ordering/events", take_events)
+}
+
+async fn place(app: &'static Ordering, mut request: Request) -> Answer {
+    let caller = app.bearer.caller(&request)?;
+    let body: NewOrder = request.json().await?;
+    let command = body.into_command(caller.user_id, request.trace.clone())?;
+    let order = place_order(&PostgresOrders::new(&app.database), command)
+        .await
+        .map_err(refused)?;
+    let location = request.location(&format!("/orders/{}", order.id));
+    let body = OrderBody::from(order);
+    Ok(Response::json(StatusCode::CREATED, &body).with_header(header::LOCATION, &location))
+}
+
+fn refused(error: PlaceOrderError) -> Problem {
+    match error {
+        PlaceOrderError::Store(error) => error.into(),
+        PlaceOrderError::Cart(error @ CartError::UnknownProduct { line }) => {
+            Problem::invalid_field(format!("items[{line}]"), error.to_string())
+        }
+        PlaceOrderError::Cart(CartError::OtherTotal(total)) => Problem::conflict(
+            "other-total",
+            "The order costs something else than expected; see total_amount.",
+        )
+        .with_member("total_amount", serde_json::json!(total)),
+        PlaceOrderError::Cart(error) => Problem::invalid_field("items", error.to_string()),
+    }
+}
+
+async fn list(app: &'static Ordering, request: Request) -> Answer {
+    let caller = app.bearer.caller(&request)?;
+    let query = request.query()?;
+    let mut errors = FieldErrors::new();
+    let page = PageQuery::read(&query, &mut errors);
+    let mut filter = OrderFilter {
+        user_id: caller.scope(),
+        status: query.parse_as("status", &mut errors),
+        created_from: query.parse_as("created_from", &mut errors),
+        created_to: query.parse_as("created_to", &mut errors),
+    };
+    if filter.user_id.is_none() {
+        filter.user_id = query.parse_as("user_id", &mut errors);
+    }
+    errors.finish(Some(()))?;
+    let orders = PostgresOrders::new(&app.database).list(filter, page).await?;
+    Ok(Response::json(StatusCode::OK, &orders.map(OrderBody::from)))
+}
+
+async fn show(app: &'static Ordering, request: Request) -> Answer {
+    let caller = app.bearer.caller(&request)?;
+    let id: OrderId = request.id("id", WHAT)?;
+    let order = PostgresOrders::new(&app.database)
+        .find(id, caller.scope())
+        .await?;
+    let order = order.ok_or_else(|| Problem::not_found(WHAT))?;
+    Ok(Response::json(StatusCode::OK, &OrderBody::from(order)))
+}
+
+async fn history(app: &'static Ordering, request: Request) -> Answer {
+    let caller = app.bearer.caller(&request)?;
+    let id: OrderId = request.id("id", WHAT)?;
+    let items = PostgresOrders::new(&app.database)
+        .history(id, caller.scope())
+        .await?;
+    let items = items.ok_or_else(|| Problem::not_found(WHAT))?;
+    Ok(Response::json(StatusCode::OK, &HistoryBody::from(items)))
+}
+
+async fn take_events(app: &'static Ordering, request: Request) -> Answer {
+    let orders = PostgresOrders::new(&app.database);
+    events::take_batch(&app.events_key, request, async |batch| {
+        handle_events(&orders, batch).await
+    })
+    .await
+}
+
+async fn healthy(app: &'static Ordering, _: Request) -> Answer {
+    Ok(Health::new("ordering", [("postgres", app.database.check().await)]).into_response())
+}
+
+async fn live(_: &'static Ordering, _: Request) -> Answer {
+    Ok(health::live("ordering"))
+}

@@ -1,0 +1,172 @@
+//! What goes over the wire, and the one fallible step from there into the domain.
+
+use crate::application::{PlaceOrder, StoredHistoryItem};
+use crate::domain::{Address, Cart, CartLine, Order, Product, Quantity};
+use contracts::{BouquetId, FlowerId, Money, OrderId, OrderItemId, PaymentMethod, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use service::json::Object;
+use service::trace::Traceparent;
+use service::{FieldErrors, Problem};
+use uuid::Uuid;
+
+/// The body of `POST /orders`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewOrder {
+    items: Vec<Object<NewLine>>,
+    delivery_address: String,
+    payment_method: Option<String>,
+    expected_total: Option<Money>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewLine {
+    flower_id: Option<String>,
+    bouquet_id: Option<String>,
+    quantity: i64,
+}
+
+impl NewOrder {
+    pub(super) fn into_command(self, user_id: UserId, trace: Traceparent) -> Result<PlaceOrder, Problem> {
+        let mut errors = FieldErrors::new();
+        let lines: Vec<_> = self
+            .items
+            .into_iter()
+            .enumerate()
+            .filter_map(|(position, Object(line))| line.into_line(position, &mut errors))
+            .collect();
+        let cart = errors.check("items", Cart::try_from(lines));
+        let delivery_address = errors.check("delivery_address", Address::try_from(self.delivery_address));
+        let payment_method = match self.payment_method {
+            Some(name) => errors.check("payment_method", name.parse()),
+            None => Some(PaymentMethod::default()),
+        };
+        let (cart, delivery_address, payment_method) = errors.finish(
+            cart.zip(delivery_address)
+                .zip(payment_method)
+                .map(|((c, d), p)| (c, d, p)),
+        )?;
+        let expected_total = self.expected_total;
+        Ok(PlaceOrder {
+            user_id,
+            cart,
+            delivery_address,
+            payment_method,
+            expected_total,
+            trace,
+        })
+    }
+}
+
+impl NewLine {
+    fn into_line(self, position: usize, errors: &mut FieldErrors) -> Option<CartLine> {
+        let field = |name: &str| format!("items[{position}].{name}");
+        let product = match (self.flower_id, self.bouquet_id) {
+            (Some(id), None) => errors.check(field("flower_id"), id.parse()).map(Product::Flower),
+            (None, Some(id)) => errors
+                .check(field("bouquet_id"), id.parse())
+                .map(Product::Bouquet),
+            _ => {
+                errors.add(
+                    format!("items[{position}]"),
+                    "must have exactly one of flower_id and bouquet_id",
+                );
+                None
+            }
+        };
+        let quantity = errors.check(field("quantity"), Quantity::try_from(self.quantity));
+        product
+            .zip(quantity)
+            .map(|(product, quantity)| CartLine { product, quantity })
+    }
+}
+
+/// An order as clients see it.
+#[derive(Debug, Serialize)]
+pub(super) struct OrderBody {
+    id: OrderId,
+    user_id: UserId,
+    status: &'static str,
+    status_reason: Option<&'static str>,
+    total_amount: Money,
+    delivery_address: String,
+    payment_method: PaymentMethod,
+    payment_due_at: Option<Timestamp>,
+    items: Vec<ItemBody>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct ItemBody {
+    id: OrderItemId,
+    flower_id: Option<FlowerId>,
+    bouquet_id: Option<BouquetId>,
+    quantity: u32,
+    price: Money,
+}
+
+impl From<Order> for OrderBody {
+    fn from(order: Order) -> Self {
+        let item = |item: crate::domain::OrderItem| {
+            let (flower_id, bouquet_id) = match item.product {
+                Product::Flower(id) => (Some(id), None),
+                Product::Bouquet(id) => (None, Some(id)),
+            };
+            ItemBody {
+                id: item.id,
+                flower_id,
+                bouquet_id,
+                quantity: item.quantity.get(),
+                price: item.price,
+            }
+        };
+        Self {
+            id: order.id,
+            user_id: order.user_id,
+            status: order.status.as_str(),
+            status_reason: order.status_reason.map(crate::domain::StatusReason::as_str),
+            total_amount: order.total,
+            delivery_address: order.delivery_address,
+            payment_method: order.payment_method,
+            payment_due_at: order.payment_due_at,
+            items: order.items.into_iter().map(item).collect(),
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+        }
+    }
+}
+
+/// The body of `GET /orders/{id}/history`.
+#[derive(Debug, Serialize)]
+pub(super) struct HistoryBody {
+    items: Vec<HistoryItemBody>,
+    /// Facts that are no change of status.
+    notes: Vec<()>,
+}
+
+#[derive(Debug, Serialize)]
+struct HistoryItemBody {
+    status: &'static str,
+    at: Timestamp,
+    cause: String,
+    event_id: Option<Uuid>,
+    trace_id: String,
+}
+
+impl From<Vec<StoredHistoryItem>> for HistoryBody {
+    fn from(items: Vec<StoredHistoryItem>) -> Self {
+        let item = |item: StoredHistoryItem| HistoryItemBody {
+            status: item.status.as_str(),
+            at: item.at,
+            cause: item.cause,
+            event_id: item.event_id,
+            trace_id: item.trace_id,
+        };
+        Self {
+            items: items.into_iter().map(item).collect(),
+            notes: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Ordering's ports on Spin's Postgres. Each statement stands in its own file under `sql/`.
+
+mod postgres;
+
+pub use postgres::PostgresOrders;

@@ -1,0 +1,431 @@
+//! Orders in Postgres.
+
+use crate::application::{
+    CatalogChange, Change, HistoryItem, Loaded, OrderFilter, Orders, Outgoing, StoredHistoryItem,
+};
+use crate::domain::{CatalogItem, Order, OrderItem, OrderStatus, Product, Quantity, StatusReason};
+use contracts::{
+    BouquetId, EventId, FlowerId, Money, OrderId, OrderItemId, PaymentMethod, Timestamp, UserId,
+};
+use serde::{Deserialize, Serialize};
+use service::database::{Database, Row, Session, jsonb};
+use service::outbox::OutboxRow;
+use service::{Page, PageQuery, StoreError};
+use spin_sdk::pg::ParameterValue;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// One request's view of ordering's schema.
+pub struct PostgresOrders<'a> {
+    session: Session<'a>,
+}
+
+impl<'a> PostgresOrders<'a> {
+    #[must_use]
+    pub fn new(database: &'a Database) -> Self {
+        Self {
+            session: database.session(),
+        }
+    }
+}
+
+impl Orders for PostgresOrders<'_> {
+    async fn catalog_items(&self, products: &[Product]) -> Result<Vec<CatalogItem>, StoreError> {
+        let ids = products.iter().map(|product| product.id());
+        let rows = self
+            .session
+            .query(include_str!("sql/catalog_items.sql"), vec![uuids(ids)])
+            .await?;
+        let item = |row: &Row| {
+            let id: Uuid = row.get("id")?;
+            let product = match row.get::<String>("kind")?.as_str() {
+                "flower" => Product::Flower(id.into()),
+                _ => Product::Bouquet(id.into()),
+            };
+            Ok(CatalogItem {
+                product,
+                price: money(row.get("price_minor")?)?,
+            })
+        };
+        rows.iter().map(item).collect()
+    }
+
+    async fn insert(
+        &self,
+        order: &Order,
+        history: &HistoryItem,
+        outgoing: &Outgoing,
+    ) -> Result<(), StoreError> {
+        let items: Vec<_> = order.items.iter().enumerate().map(WrittenItem::new).collect();
+        let message = OutboxRow::new(&outgoing.event, order.created_at, &outgoing.trace)?;
+        let parameters = vec![
+            order.id.as_uuid().into(),
+            order.user_id.as_uuid().into(),
+            order.status.as_str().to_owned().into(),
+            order.total.minor().into(),
+            order.total.currency().code().to_owned().into(),
+            order.delivery_address.clone().into(),
+            order.payment_method.as_str().to_owned().into(),
+            order.created_at.naive().into(),
+            jsonb(&items)?,
+            history.cause.to_owned().into(),
+            history.trace_id.clone().into(),
+            jsonb(&[message])?,
+        ];
+        self.session
+            .query(include_str!("sql/insert_order.sql"), parameters)
+            .await?;
+        Ok(())
+    }
+
+    async fn find(&self, id: OrderId, owner: Option<UserId>) -> Result<Option<Order>, StoreError> {
+        let parameters = vec![id.as_uuid().into(), owner.map(UserId::as_uuid).into()];
+        let row = self
+            .session
+            .query_one(include_str!("sql/find_order.sql"), parameters)
+            .await?;
+        row.as_ref().map(order).transpose()
+    }
+
+    async fn list(&self, filter: OrderFilter, page: PageQuery) -> Result<Page<Order>, StoreError> {
+        let parameters = vec![
+            filter.user_id.map(UserId::as_uuid).into(),
+            filter.status.map(|status| status.as_str().to_owned()).into(),
+            filter.created_from.map(Timestamp::naive).into(),
+            filter.created_to.map(Timestamp::naive).into(),
+            page.skip.into(),
+            page.limit.into(),
+        ];
+        let rows = self
+            .session
+            .query(include_str!("sql/list_orders.sql"), parameters)
+            .await?;
+        let total = rows.first().map_or(Ok(0), |row| row.get("total"))?;
+        let mut orders = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if row.get::<Option<Uuid>>("id")?.is_some() {
+                orders.push(order(row)?);
+            }
+        }
+        Ok(Page::new(page, total, orders))
+    }
+
+    async fn history(
+        &self,
+        id: OrderId,
+        owner: Option<UserId>,
+    ) -> Result<Option<Vec<StoredHistoryItem>>, StoreError> {
+        let parameters = vec![id.as_uuid().into(), owner.map(UserId::as_uuid).into()];
+        let Some(row) = self
+            .session
+            .query_one(include_str!("sql/order_history.sql"), parameters)
+            .await?
+        else {
+            return Ok(None);
+        };
+        let items: Vec<ReadHistoryItem> = json(&row, "items")?;
+        items
+            .into_iter()
+            .map(ReadHistoryItem::into_item)
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    async fn load(&self, orders: &[OrderId], events: &[EventId]) -> Result<Loaded, StoreError> {
+        let parameters = vec![
+            uuids(orders.iter().map(|id| id.as_uuid())),
+            uuids(events.iter().map(|id| id.as_uuid())),
+        ];
+        let mut loaded = Loaded::default();
+        for row in self
+            .session
+            .query(include_str!("sql/load_batch.sql"), parameters)
+            .await?
+        {
+            match row.get::<Option<Uuid>>("handled")? {
+                Some(id) => loaded.handled.push(id.into()),
+                None => loaded.orders.push(order(&row)?),
+            }
+        }
+        Ok(loaded)
+    }
+
+    async fn store(&self, changes: &[Change]) -> Result<Vec<OrderId>, StoreError> {
+        let states: Vec<_> = changes.iter().map(WrittenChange::new).collect();
+        let mut handled = Vec::new();
+        let mut history = Vec::new();
+        let mut outbox = Vec::new();
+        for change in changes {
+            let order_id = change.order_id;
+            handled.extend(change.handled.iter().map(|event_id| WrittenHandled {
+                order_id,
+                event_id: *event_id,
+            }));
+            let items = change.history.iter().enumerate();
+            history.extend(items.map(|(position, item)| WrittenHistoryItem::new(order_id, position, item)));
+            for outgoing in &change.outgoing {
+                outbox.push(OutboxRow::new(&outgoing.event, change.at, &outgoing.trace)?);
+            }
+        }
+        let parameters = vec![
+            jsonb(&states)?,
+            jsonb(&handled)?,
+            jsonb(&history)?,
+            jsonb(&outbox)?,
+        ];
+        let rows = self
+            .session
+            .query(include_str!("sql/store_changes.sql"), parameters)
+            .await?;
+        rows.iter().map(|row| Ok(row.get::<Uuid>("id")?.into())).collect()
+    }
+
+    async fn store_catalog(&self, changes: &[CatalogChange]) -> Result<(), StoreError> {
+        // One statement writes a row once: of several changes of one product the newest stands for all.
+        let mut newest: Vec<&CatalogChange> = Vec::with_capacity(changes.len());
+        for change in changes {
+            match newest.iter_mut().find(|other| other.product == change.product) {
+                Some(other) if other.version < change.version => *other = change,
+                Some(_) => {}
+                None => newest.push(change),
+            }
+        }
+        let items: Vec<_> = newest.into_iter().map(WrittenCatalogItem::new).collect();
+        let events: Vec<_> = changes
+            .iter()
+            .map(|change| WrittenEvent {
+                event_id: change.event_id,
+            })
+            .collect();
+        let parameters = vec![jsonb(&items)?, jsonb(&events)?];
+        self.session
+            .query(include_str!("sql/store_catalog.sql"), parameters)
+            .await?;
+        Ok(())
+    }
+}
+
+fn order(row: &Row) -> Result<Order, StoreError> {
+    let items: Vec<ReadItem> = json(row, "items")?;
+    let due: Option<chrono::NaiveDateTime> = row.get("payment_due_at")?;
+    let reason: Option<String> = row.get("status_reason")?;
+    Ok(Order {
+        id: row.get::<Uuid>("id")?.into(),
+        user_id: row.get::<Uuid>("user_id")?.into(),
+        status: word(&row.get::<String>("status")?)?,
+        status_reason: reason.as_deref().map(word::<StatusReason>).transpose()?,
+        total: money(row.get("total_minor")?)?,
+        delivery_address: row.get("delivery_address")?,
+        payment_method: word::<PaymentMethod>(&row.get::<String>("payment_method")?)?,
+        payment_due_at: due.map(Timestamp::from),
+        payment_attempt: u32::try_from(row.get::<i32>("payment_attempt")?).unwrap_or_default(),
+        version: row.get("version")?,
+        items: items
+            .into_iter()
+            .map(ReadItem::into_item)
+            .collect::<Result<_, _>>()?,
+        created_at: row.get::<chrono::NaiveDateTime>("created_at")?.into(),
+        updated_at: row.get::<chrono::NaiveDateTime>("updated_at")?.into(),
+    })
+}
+
+/// A `jsonb` column; null reads as the empty list that it stands for.
+fn json<T: for<'de> Deserialize<'de> + Default>(row: &Row, column: &str) -> Result<T, StoreError> {
+    let value: Option<serde_json::Value> = row.get(column)?;
+    let read = value.map(serde_json::from_value).transpose();
+    read.map(Option::unwrap_or_default)
+        .map_err(|error| StoreError::Mistake(format!("{column}: {error}")))
+}
+
+fn money(minor: i64) -> Result<Money, StoreError> {
+    Money::rub(minor).map_err(|error| StoreError::Mistake(error.to_string()))
+}
+
+fn word<T: FromStr>(text: &str) -> Result<T, StoreError> {
+    text.parse()
+        .map_err(|_| StoreError::Mistake(format!("{text:?} is no word of ours")))
+}
+
+/// Spin passes no `uuid[]`: a list of ids goes in as texts.
+fn uuids(ids: impl Iterator<Item = Uuid>) -> ParameterValue {
+    ids.map(|id| id.to_string()).collect::<Vec<_>>().into()
+}
+
+#[derive(Serialize)]
+struct WrittenItem {
+    id: OrderItemId,
+    position: usize,
+    flower_id: Option<FlowerId>,
+    bouquet_id: Option<BouquetId>,
+    quantity: u32,
+    price_minor: i64,
+}
+
+impl WrittenItem {
+    fn new((position, item): (usize, &OrderItem)) -> Self {
+        let (flower_id, bouquet_id) = match item.product {
+            Product::Flower(id) => (Some(id), None),
+            Product::Bouquet(id) => (None, Some(id)),
+        };
+        let (quantity, price_minor) = (item.quantity.get(), item.price.minor());
+        Self {
+            id: item.id,
+            position,
+            flower_id,
+            bouquet_id,
+            quantity,
+            price_minor,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ReadItem {
+    id: OrderItemId,
+    flower_id: Option<FlowerId>,
+    bouquet_id: Option<BouquetId>,
+    quantity: i64,
+    price_minor: i64,
+}
+
+impl ReadItem {
+    fn into_item(self) -> Result<OrderItem, StoreError> {
+        let product = match (self.flower_id, self.bouquet_id) {
+            (Some(id), None) => Product::Flower(id),
+            (None, Some(id)) => Product::Bouquet(id),
+            _ => return Err(StoreError::Mistake("an item of no product".to_owned())),
+        };
+        let quantity =
+            Quantity::try_from(self.quantity).map_err(|error| StoreError::Mistake(error.to_string()))?;
+        Ok(OrderItem {
+            id: self.id,
+            product,
+            quantity,
+            price: money(self.price_minor)?,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct ReadHistoryItem {
+    status: String,
+    at: chrono::NaiveDateTime,
+    cause: String,
+    event_id: Option<Uuid>,
+    trace_id: String,
+}
+
+impl ReadHistoryItem {
+    fn into_item(self) -> Result<StoredHistoryItem, StoreError> {
+        let Self {
+            status,
+            at,
+            cause,
+            event_id,
+            trace_id,
+        } = self;
+        let status: OrderStatus = word(&status)?;
+        Ok(StoredHistoryItem {
+            status,
+            at: at.into(),
+            cause,
+            event_id,
+            trace_id,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenChange {
+    order_id: OrderId,
+    version: i64,
+    status: &'static str,
+    status_reason: Option<&'static str>,
+    payment_attempt: u32,
+    at: Timestamp,
+}
+
+impl WrittenChange {
+    fn new(change: &Change) -> Self {
+        Self {
+            order_id: change.order_id,
+            version: change.version,
+            status: change.status.as_str(),
+            status_reason: change.status_reason.map(StatusReason::as_str),
+            payment_attempt: change.payment_attempt,
+            at: change.at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenHandled {
+    order_id: OrderId,
+    event_id: EventId,
+}
+
+#[derive(Serialize)]
+struct WrittenEvent {
+    event_id: EventId,
+}
+
+#[derive(Serialize)]
+struct WrittenHistoryItem<'a> {
+    order_id: OrderId,
+    position: usize,
+    status: &'static str,
+    at: Timestamp,
+    cause: &'static str,
+    event_id: Option<EventId>,
+    trace_id: &'a str,
+}
+
+impl<'a> WrittenHistoryItem<'a> {
+    fn new(order_id: OrderId, position: usize, item: &'a HistoryItem) -> Self {
+        let HistoryItem {
+            status,
+            at,
+            cause,
+            event_id,
+            trace_id,
+        } = item;
+        Self {
+            order_id,
+            position,
+            status: status.as_str(),
+            at: *at,
+            cause,
+            event_id: *event_id,
+            trace_id,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenCatalogItem<'a> {
+    id: Uuid,
+    kind: &'static str,
+    name: &'a str,
+    price_minor: i64,
+    currency: &'static str,
+    version: i64,
+    deleted: bool,
+}
+
+impl<'a> WrittenCatalogItem<'a> {
+    fn new(change: &'a CatalogChange) -> Self {
+        let kind = match change.product {
+            Product::Flower(_) => "flower",
+            Product::Bouquet(_) => "bouquet",
+        };
+        Self {
+            id: change.product.id(),
+            kind,
+            name: &change.name,
+            price_minor: change.price.minor(),
+            currency: change.price.currency().code(),
+            version: change.version,
+            deleted: change.deleted,
+        }
+    }
+}

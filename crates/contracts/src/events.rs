@@ -1,0 +1,285 @@
+//! The events, by the architecture's names. Each carries what its consumers need, so that none has to ask back.
+//! Consumers tolerate fields that they do not know; a change that they could not bear raises the schema version.
+
+use crate::{BouquetId, EventId, FlowerId, Money, OrderId, PaymentId, PaymentMethod, ShipmentId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// One line of an order; exactly one of the two ids is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderLine {
+    pub flower_id: Option<FlowerId>,
+    pub bouquet_id: Option<BouquetId>,
+    pub quantity: u32,
+    /// The price of one.
+    pub price: Money,
+}
+
+/// An order was placed: payment is asked to collect its total.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderCreated {
+    pub order_id: OrderId,
+    pub user_id: UserId,
+    pub total: Money,
+    pub payment_method: PaymentMethod,
+    pub items: Vec<OrderLine>,
+}
+
+/// The provider took the money.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PaymentCompleted {
+    pub order_id: OrderId,
+    pub payment_id: PaymentId,
+    /// Which attempt to pay the order this was, from 1.
+    pub attempt: u32,
+    pub amount: Money,
+    pub transaction_id: String,
+}
+
+/// The provider declined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PaymentFailed {
+    pub order_id: OrderId,
+    pub payment_id: PaymentId,
+    /// Which attempt to pay the order this was, from 1.
+    pub attempt: u32,
+    /// The provider's word for it: `card_declined`.
+    pub reason: String,
+}
+
+/// An order is paid: delivery is asked to ship it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderPaid {
+    pub order_id: OrderId,
+    pub user_id: UserId,
+    pub delivery_address: String,
+}
+
+/// A shipment is on its way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShipmentCreated {
+    pub order_id: OrderId,
+    pub shipment_id: ShipmentId,
+    pub tracking_number: String,
+}
+
+/// The courier handed the shipment over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShipmentDelivered {
+    pub order_id: OrderId,
+    pub shipment_id: ShipmentId,
+}
+
+/// The saga came to its good end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderCompleted {
+    pub order_id: OrderId,
+}
+
+/// A flower is new, or its name, price or existence changed. Never sent for a change of stock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowerChanged {
+    pub flower_id: FlowerId,
+    /// The flower's own version: of two changes, the higher is the newer.
+    pub version: i64,
+    pub name: String,
+    pub price: Money,
+    pub deleted: bool,
+}
+
+/// A bouquet is new, or its name, price, content or existence changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BouquetChanged {
+    pub bouquet_id: BouquetId,
+    /// The bouquet's own version: of two changes, the higher is the newer.
+    pub version: i64,
+    pub name: String,
+    pub price: Money,
+    pub deleted: bool,
+}
+
+/// Data of a type or version that this program does not read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("unknown event type {0:?}")]
+    UnknownType(String),
+    /// A rolling deployment may be under way: the event is worth waiting with (R5).
+    #[error("{event_type} of schema version {version}; versions up to {known} are known")]
+    NewerVersion {
+        event_type: String,
+        version: u64,
+        known: u64,
+    },
+    #[error("the data is no {event_type}: {source}")]
+    Invalid {
+        event_type: String,
+        source: serde_json::Error,
+    },
+}
+
+macro_rules! events {
+    ($($name:ident { source: $source:literal, key: $key:literal, version: $version:literal, about: $about:ident,
+        queues: [$($queue:literal),*] })+) => {
+        /// Any event of the shop.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Event {
+            $($name($name),)+
+        }
+
+        impl Event {
+            /// Every event: its type, routing key and the queues that it has to reach.
+            pub const ALL: &'static [(&'static str, &'static str, &'static [&'static str])] =
+                &[$((stringify!($name), $key, &[$($queue),*])),+];
+
+            /// The CloudEvents `type`: `OrderCreated`.
+            #[must_use]
+            pub fn event_type(&self) -> &'static str {
+                match self { $(Self::$name(_) => stringify!($name),)+ }
+            }
+
+            /// The AMQP routing key: `order.created`.
+            #[must_use]
+            pub fn routing_key(&self) -> &'static str {
+                match self { $(Self::$name(_) => $key,)+ }
+            }
+
+            /// The CloudEvents `source`: the service that says it.
+            #[must_use]
+            pub fn source(&self) -> &'static str {
+                match self { $(Self::$name(_) => $source,)+ }
+            }
+
+            /// The CloudEvents `subject`: the id of the source's aggregate, which also orders its events.
+            #[must_use]
+            pub fn aggregate_id(&self) -> Uuid {
+                match self { $(Self::$name(event) => event.$about.as_uuid(),)+ }
+            }
+
+            /// The `data` member, with its `schema_version`.
+            ///
+            /// # Errors
+            /// Never for the types above; serialisation is fallible by its signature.
+            pub fn to_data(&self) -> Result<Value, serde_json::Error> {
+                let (mut data, version) = match self {
+                    $(Self::$name(event) => (serde_json::to_value(event)?, $version),)+
+                };
+                if let Value::Object(fields) = &mut data {
+                    fields.insert("schema_version".to_owned(), Value::from(version));
+                }
+                Ok(data)
+            }
+
+            /// Reads the `data` of an event of this type.
+            ///
+            /// # Errors
+            /// If the type is unknown, the version newer than known, or the data not of the type's shape.
+            pub fn decode(event_type: &str, data: Value) -> Result<Self, DecodeError> {
+                let version = data.get("schema_version").and_then(Value::as_u64).unwrap_or(1);
+                match event_type {
+                    $(stringify!($name) if version > $version => Err(DecodeError::NewerVersion {
+                        event_type: event_type.to_owned(), version, known: $version,
+                    }),
+                    stringify!($name) => serde_json::from_value(data).map(Self::$name).map_err(|source| {
+                        DecodeError::Invalid { event_type: event_type.to_owned(), source }
+                    }),)+
+                    other => Err(DecodeError::UnknownType(other.to_owned())),
+                }
+            }
+        }
+
+        $(impl From<$name> for Event {
+            fn from(event: $name) -> Self {
+                Self::$name(event)
+            }
+        })+
+    };
+}
+
+events! {
+    OrderCreated {
+        source: "ordering", key: "order.created", version: 1, about: order_id, queues: ["payment_order_events"]
+    }
+    PaymentCompleted {
+        source: "payment", key: "payment.completed", version: 1, about: payment_id, queues: ["ordering_payment_events"]
+    }
+    PaymentFailed {
+        source: "payment", key: "payment.failed", version: 1, about: payment_id, queues: ["ordering_payment_events"]
+    }
+    OrderPaid {
+        source: "ordering", key: "order.paid", version: 1, about: order_id, queues: ["delivery_order_events"]
+    }
+    ShipmentCreated {
+        source: "delivery", key: "shipment.created", version: 1, about: shipment_id,
+        queues: ["ordering_delivery_events"]
+    }
+    ShipmentDelivered {
+        source: "delivery", key: "shipment.delivered", version: 1, about: shipment_id,
+        queues: ["ordering_delivery_events"]
+    }
+    OrderCompleted {
+        source: "ordering", key: "order.completed", version: 1, about: order_id, queues: []
+    }
+    FlowerChanged {
+        source: "catalog", key: "flower.changed", version: 1, about: flower_id, queues: ["ordering_catalog_events"]
+    }
+    BouquetChanged {
+        source: "catalog", key: "bouquet.changed", version: 1, about: bouquet_id, queues: ["ordering_catalog_events"]
+    }
+}
+
+/// An event with what a consumer needs of its envelope.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    pub id: EventId,
+    pub traceparent: Option<String>,
+    pub occurred_at: Option<Timestamp>,
+    pub event: Event,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn completed() -> Event {
+        OrderCompleted {
+            order_id: OrderId::new(),
+        }
+        .into()
+    }
+
+    #[test]
+    fn an_event_reads_back_as_it_was_written() {
+        let event = completed();
+        assert_eq!(
+            Event::decode("OrderCompleted", event.to_data().unwrap()).unwrap(),
+            event
+        );
+    }
+
+    #[test]
+    fn fields_that_a_consumer_does_not_know_are_ignored() {
+        let mut data = completed().to_data().unwrap();
+        data["colour"] = json!("red");
+        assert!(Event::decode("OrderCompleted", data).is_ok());
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_an_unknown_type_and_from_bad_data() {
+        let mut data = completed().to_data().unwrap();
+        assert!(matches!(
+            Event::decode("OrderEaten", data.clone()),
+            Err(DecodeError::UnknownType(_))
+        ));
+        data["schema_version"] = json!(2);
+        assert!(matches!(
+            Event::decode("OrderCompleted", data),
+            Err(DecodeError::NewerVersion { .. })
+        ));
+        assert!(matches!(
+            Event::decode("OrderCompleted", json!({})),
+            Err(DecodeError::Invalid { .. })
+        ));
+    }
+}

@@ -1,0 +1,90 @@
+//! Points in time, to the microsecond: what Postgres keeps is what the API shows.
+
+use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::fmt;
+use std::str::FromStr;
+
+/// A point in time in UTC, written `YYYY-MM-DDThh:mm:ss.ffffffZ`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(DateTime<Utc>);
+
+impl Timestamp {
+    /// Now, by this machine's clock.
+    #[must_use]
+    pub fn now() -> Self {
+        Utc::now().into()
+    }
+
+    /// As Postgres' `timestamp` (without a zone), in UTC.
+    #[must_use]
+    pub fn naive(self) -> NaiveDateTime {
+        self.0.naive_utc()
+    }
+
+    /// How many whole seconds lie between `earlier` and this; negative if `earlier` is later.
+    #[must_use]
+    pub fn seconds_since(self, earlier: Self) -> i64 {
+        (self.0 - earlier.0).num_seconds()
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self(time.trunc_subsecs(6))
+    }
+}
+
+impl From<NaiveDateTime> for Timestamp {
+    fn from(time: NaiveDateTime) -> Self {
+        time.and_utc().into()
+    }
+}
+
+/// A text that is no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a time like 2026-01-31T12:00:00Z (RFC 3339)")]
+pub struct InvalidTime;
+
+impl FromStr for Timestamp {
+    type Err = InvalidTime;
+
+    /// Takes every RFC 3339 time.
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        DateTime::parse_from_rfc3339(text).map(|time| time.to_utc().into()).map_err(|_| InvalidTime)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0.format("%Y-%m-%dT%H:%M:%S%.6fZ"))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    /// Takes every RFC 3339 time.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time =
+            DateTime::parse_from_rfc3339(&text).map_err(|_| de::Error::custom("not an RFC 3339 time"))?;
+        Ok(time.to_utc().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_keeps_six_digits_and_is_written_in_utc() {
+        let time: Timestamp = serde_json::from_str(r#""2026-01-02T03:04:05.1234567+01:00""#).unwrap();
+        assert_eq!(time.to_string(), "2026-01-02T02:04:05.123456Z");
+        assert_eq!(Timestamp::from(time.naive()), time);
+    }
+}

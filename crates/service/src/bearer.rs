@@ -1,0 +1,238 @@
+//! Who is asking: the bearer token of a request (RFC 6750), checked here with the shared key and without I/O.
+
+use crate::config::ConfigError;
+use crate::problem::Problem;
+use crate::request::Request;
+use crate::token::{self, AUDIENCE, Claims, ISSUER, MIN_KEY_BYTES};
+use contracts::UserId;
+use http::header;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::{Deserialize, Serialize};
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    User,
+    Courier,
+    Admin,
+}
+
+impl Role {
+    /// The spelling in tokens, answers and the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Courier => "courier",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// A signed-in user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub user_id: UserId,
+    pub role: Role,
+}
+
+impl Caller {
+    /// Admits these roles.
+    ///
+    /// # Errors
+    /// 403 for every other.
+    pub fn require(self, roles: &[Role]) -> Result<Self, Problem> {
+        if roles.contains(&self.role) {
+            Ok(self)
+        } else {
+            Err(Problem::forbidden())
+        }
+    }
+
+    /// Whether this is `owner`, or an admin, who sees everything.
+    #[must_use]
+    pub fn may_see(self, owner: UserId) -> bool {
+        self.user_id == owner || self.role == Role::Admin
+    }
+
+    /// Whose objects this caller sees: `None` is everyone's.
+    #[must_use]
+    pub fn scope(self) -> Option<UserId> {
+        (self.role != Role::Admin).then_some(self.user_id)
+    }
+}
+
+/// Checks bearer tokens.
+pub struct Bearer {
+    key: DecodingKey,
+    validation: Validation,
+}
+
+impl Bearer {
+    /// `key` is the shared HS256 key.
+    ///
+    /// # Errors
+    /// If the key is shorter than 32 bytes.
+    pub fn new(key: &str) -> Result<Self, ConfigError> {
+        if key.len() < MIN_KEY_BYTES {
+            return Err(ConfigError {
+                name: "jwt_key",
+                reason: "is shorter than 32 bytes",
+            });
+        }
+        token::install_cryptography();
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["sub", "iss", "aud", "exp"]);
+        Ok(Self {
+            key: DecodingKey::from_secret(key.as_bytes()),
+            validation,
+        })
+    }
+
+    /// Who sends this request.
+    ///
+    /// # Errors
+    /// 401 without a token, or with one that does not hold.
+    pub fn caller(&self, request: &Request) -> Result<Caller, Problem> {
+        let claims = self.claims(request.header(header::AUTHORIZATION))?;
+        Ok(Caller {
+            user_id: claims.user_id,
+            role: claims.role,
+        })
+    }
+
+    fn claims(&self, authorization: Option<&str>) -> Result<Claims, Problem> {
+        let token = authorization
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim());
+        let Some(token) = token else {
+            return Err(Problem::unauthorized(
+                "Bearer realm=\"flower-shop\"",
+                "This needs a bearer token.",
+            ));
+        };
+        jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
+            .map(|decoded| decoded.claims)
+            .ok()
+            .filter(|claims| claims.sub == claims.user_id)
+            .ok_or_else(|| {
+                let challenge = "Bearer realm=\"flower-shop\", error=\"invalid_token\"";
+                Problem::unauthorized(challenge, "The bearer token does not hold, or no longer.")
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
+    const KEY: &str = "a key of at least thirty-two bytes";
+
+    fn claims() -> Claims {
+        let user_id = UserId::new();
+        Claims {
+            sub: user_id,
+            user_id,
+            email: "rose@example.com".to_owned(),
+            role: Role::User,
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            iat: jsonwebtoken::get_current_timestamp(),
+            exp: jsonwebtoken::get_current_timestamp() + 60,
+            jti: "1".to_owned(),
+        }
+    }
+
+    fn signed(claims: &Claims, key: &str) -> String {
+        token::install_cryptography();
+        jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            claims,
+            &EncodingKey::from_secret(key.as_bytes()),
+        )
+        .unwrap()
+    }
+
+    fn accepts(token: &str) -> bool {
+        Bearer::new(KEY)
+            .unwrap()
+            .claims(Some(&format!("Bearer {token}")))
+            .is_ok()
+    }
+
+    #[test]
+    fn a_token_of_ours_is_taken() {
+        assert!(accepts(&signed(&claims(), KEY)));
+    }
+
+    #[test]
+    fn forged_tokens_are_refused() {
+        let mine = claims();
+        let expired = Claims {
+            exp: mine.iat - 1,
+            ..mine.clone()
+        };
+        let audience = Claims {
+            aud: "elsewhere".to_owned(),
+            ..mine.clone()
+        };
+        let issuer = Claims {
+            iss: "elsewhere".to_owned(),
+            ..mine.clone()
+        };
+        let somebody = Claims {
+            user_id: UserId::new(),
+            ..mine.clone()
+        };
+        for claims in [expired, audience, issuer, somebody] {
+            assert!(!accepts(&signed(&claims, KEY)), "{claims:?}");
+        }
+        assert!(!accepts(&signed(
+            &mine,
+            "another key of thirty-two or more bytes"
+        )));
+
+        let good = signed(&mine, KEY);
+        let parts: Vec<&str> = good.split('.').collect();
+        let encode = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let none = encode(json!({"alg": "none", "typ": "JWT"}));
+        let admin = encode(
+            serde_json::to_value(Claims {
+                role: Role::Admin,
+                ..mine
+            })
+            .unwrap(),
+        );
+        let header = parts[0];
+        for forged in [
+            format!("{none}.{}.", parts[1]),
+            format!("{none}.{}.{}", parts[1], parts[2]),
+            format!("{header}.{admin}.{}", parts[2]),
+            format!("{header}.{}.", parts[1]),
+            String::new(),
+        ] {
+            assert!(!accepts(&forged), "{forged}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_bearer_token_is_refused() {
+        let bearer = Bearer::new(KEY).unwrap();
+        for authorization in [None, Some(""), Some("Basic dTpw"), Some("Bearer")] {
+            assert!(bearer.claims(authorization).is_err(), "{authorization:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_less_than_32_bytes_is_refused() {
+        assert!(Bearer::new("short").is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! Postgres through Spin. A use case is one or two statements and no transaction is ever left open: Spin hands out
+//! pooled connections without a rollback (R1).
+
+use crate::store::StoreError;
+use spin_sdk::pg::{self, Connection, DbError, ParameterValue, PgError, QueryError};
+use std::cell::OnceCell;
+
+/// Where a service keeps its state.
+#[derive(Clone)]
+pub struct Database {
+    address: String,
+}
+
+impl Database {
+    /// `address` holds a password: it is never shown.
+    #[must_use]
+    pub fn new(address: String) -> Self {
+        Self { address }
+    }
+
+    /// One request's view, which opens its connection when it is first needed.
+    #[must_use]
+    pub fn session(&self) -> Session<'_> {
+        Session {
+            address: &self.address,
+            connection: OnceCell::new(),
+        }
+    }
+}
+
+/// One request's connection. What bounds its calls in time is the deadline of the request ([`crate::router`]) and
+/// the server's own `statement_timeout`.
+pub struct Session<'a> {
+    address: &'a str,
+    connection: OnceCell<Connection>,
+}
+
+impl Session<'_> {
+    /// Runs one statement and gives its rows.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; a write that ends `Unavailable` may have happened.
+    pub async fn query(
+        &self,
+        statement: &str,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let connection = self.connection().await?;
+        let result = connection.query(statement, parameters).await.map_err(from_pg)?;
+        let rows = result.collect().await.map_err(from_pg)?;
+        Ok(rows.into_iter().map(Row).collect())
+    }
+
+    /// Runs one statement that gives at most one row.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub async fn query_one(
+        &self,
+        statement: &str,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<Option<Row>, StoreError> {
+        Ok(self.query(statement, parameters).await?.into_iter().next())
+    }
+
+    async fn connection(&self) -> Result<&Connection, StoreError> {
+        if self.connection.get().is_none() {
+            let opened = Connection::open(self.address).await.map_err(from_pg)?;
+            // A session serves one request, which awaits one statement at a time: nobody was faster.
+            let _ = self.connection.set(opened);
+        }
+        self.connection
+            .get()
+            .ok_or_else(|| StoreError::Mistake("no connection was kept".to_owned()))
+    }
+}
+
+/// One row of a result.
+pub struct Row(pg::Row);
+
+impl Row {
+    /// The column `name`, as a `T`.
+    ///
+    /// # Errors
+    /// If there is no such column or it is no `T`: a mistake in a statement.
+    pub fn get<T: pg::Decode>(&self, name: &str) -> Result<T, StoreError> {
+        self.0
+            .get(name)
+            .ok_or_else(|| StoreError::Mistake(format!("column {name} is absent or of another type")))
+    }
+}
+
+/// A JSON document as a `jsonb` parameter: how whole batches reach one statement (`jsonb_to_recordset`).
+///
+/// # Errors
+/// If `value` is no JSON, for example a map whose keys are no strings.
+pub fn jsonb(value: &impl serde::Serialize) -> Result<ParameterValue, StoreError> {
+    pg::jsonb(value).map_err(|error| StoreError::Mistake(error.to_string()))
+}
+
+fn from_pg(error: pg::Error) -> StoreError {
+    match error {
+        pg::Error::Decode(message) => StoreError::Mistake(message),
+        pg::Error::PgError(PgError::QueryFailed(QueryError::DbError(error))) => from_sqlstate(error),
+        pg::Error::PgError(PgError::QueryFailed(QueryError::Text(text))) => StoreError::Unavailable(text),
+        pg::Error::PgError(PgError::ConnectionFailed(_)) => {
+            // The host's words may name the server and its user.
+            StoreError::Unavailable("no connection".to_owned())
+        }
+        pg::Error::PgError(PgError::Other(text)) => StoreError::Unavailable(text),
+        pg::Error::PgError(PgError::BadParameter(text) | PgError::ValueConversionFailed(text)) => {
+            StoreError::Mistake(text)
+        }
+    }
+}
+
+/// Sorts by SQLSTATE (PostgreSQL, appendix A).
+fn from_sqlstate(error: DbError) -> StoreError {
+    match error.code.as_str() {
+        "40001" | "40P01" | "55P03" => StoreError::Contention,
+        // query_canceled is the statement timeout; 08, 53, 57P: lost, exhausted, shutting down.
+        "57014" => StoreError::Unavailable("statement timeout".to_owned()),
+        code if ["08", "53", "57", "58"]
+            .iter()
+            .any(|class| code.starts_with(class)) =>
+        {
+            StoreError::Unavailable(format!("SQLSTATE {code}"))
+        }
+        code if code.starts_with("23") => {
+            let name = error
+                .extras
+                .into_iter()
+                .find(|(key, _)| key == "constraint")
+                .map(|(_, name)| name);
+            StoreError::Constraint(name.unwrap_or_else(|| "without a name".to_owned()))
+        }
+        code => StoreError::Mistake(format!("SQLSTATE {code}: {}", error.message)),
+    }
+}

@@ -1,0 +1,33 @@
+//! What every component needs and none should write twice: configuration, requests and answers, problem details,
+//! the bearer check, Postgres and Redis through Spin, the outbox row, the events endpoint and health.
+//!
+//! Nothing here knows what a flower is. `spin_sdk` is used by this crate and by the composition roots alone.
+
+pub mod bearer;
+pub mod config;
+pub mod database;
+pub mod events;
+pub mod health;
+pub mod json;
+pub mod log;
+pub mod outbox;
+pub mod page;
+pub mod problem;
+pub mod redis;
+pub mod request;
+pub mod response;
+pub mod router;
+pub mod store;
+pub mod token;
+pub mod trace;
+pub mod validation;
+
+pub use bearer::{Bearer, Caller, Role};
+pub use database::Database;
+pub use page::{Page, PageQuery};
+pub use problem::Problem;
+pub use request::Request;
+pub use response::Response;
+pub use router::Router;
+pub use store::StoreError;
+pub use validation::FieldErrors;

@@ -1,0 +1,235 @@
+//! A request as the routes see it, and how its parts are read.
+
+use crate::problem::Problem;
+use crate::trace::Traceparent;
+use crate::{json, validation::FieldErrors};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, Method, header};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+use spin_sdk::http::Request as SpinRequest;
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// The most bytes that a body may have, except for a batch of events.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// How much of a body that is too large is read, so that the client reads the answer instead of a reset.
+const MAX_DROPPED_BYTES: usize = 1024 * 1024;
+
+/// The prefix that the gateway cut off the path; it belongs in `Location` and `instance`.
+pub const PREFIX_HEADER: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Names a request in answers and logs.
+pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// W3C Trace Context.
+pub const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static("traceparent");
+
+/// The prefixes that the gateway serves the services under.
+pub const PREFIXES: [&str; 2] = ["/api/v1", "/api"];
+
+/// One request. Its body is read at most once.
+pub struct Request {
+    pub method: Method,
+    /// The path, still percent-encoded, without the gateway's prefix.
+    pub path: String,
+    pub headers: HeaderMap,
+    pub trace: Traceparent,
+    query: String,
+    prefix: &'static str,
+    parameters: Vec<(String, String)>,
+    body: Option<spin_sdk::wasip3::http_compat::IncomingRequestBody>,
+}
+
+impl Request {
+    pub(crate) fn new(request: SpinRequest) -> Self {
+        let (parts, body) = request.into_parts();
+        let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let prefix = text(PREFIX_HEADER).and_then(|sent| PREFIXES.into_iter().find(|known| *known == sent));
+        let trace = text(TRACEPARENT_HEADER)
+            .and_then(Traceparent::parse)
+            .unwrap_or_else(Traceparent::random);
+        Self {
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: parts.headers,
+            trace,
+            prefix: prefix.unwrap_or_default(),
+            parameters: Vec::new(),
+            body: Some(body),
+        }
+    }
+
+    pub(crate) fn set_parameters(&mut self, parameters: Vec<(String, String)>) {
+        self.parameters = parameters;
+    }
+
+    /// The header `name`, if it is there and is text.
+    #[must_use]
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The client's own id for the request, if it is a sane one, else a new one.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        let sane = |id: &&str| {
+            (1..=128).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        let given = self.header(REQUEST_ID_HEADER).filter(sane).map(str::to_owned);
+        given.unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+    }
+
+    /// The path as the client wrote it.
+    #[must_use]
+    pub fn instance(&self) -> String {
+        format!("{}{}", self.prefix, self.path)
+    }
+
+    /// A path of this service as the client would ask for it.
+    #[must_use]
+    pub fn location(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// The path parameter `name` as an id.
+    ///
+    /// # Errors
+    /// 404 if it is none: no object has such an id.
+    pub fn id<T: FromStr>(&self, name: &str, what: &str) -> Result<T, Problem> {
+        let text = self
+            .parameters
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str());
+        text.and_then(|text| text.parse().ok())
+            .ok_or_else(|| Problem::not_found(what))
+    }
+
+    /// The query parameters, decoded. Of one that is given twice the last counts.
+    ///
+    /// # Errors
+    /// 400 if they are no percent-encoded UTF-8.
+    pub fn query(&self) -> Result<Query, Problem> {
+        Query::parse(&self.query)
+    }
+
+    /// The raw query, as it was sent.
+    #[must_use]
+    pub fn raw_query(&self) -> &str {
+        &self.query
+    }
+
+    /// The body as a JSON object of `T`'s shape.
+    ///
+    /// # Errors
+    /// 413, 415, 400 or 422, checked in this order.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+        let body = self.bytes(MAX_BODY_BYTES).await?;
+        self.require_json()?;
+        json::from_slice(&body)
+    }
+
+    /// The same for a body that may be left out, which reads as `{}` and needs no content type.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub async fn optional_json<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+        let body = self.bytes(MAX_BODY_BYTES).await?;
+        if body.is_empty() {
+            return json::from_slice(b"{}");
+        }
+        self.require_json()?;
+        json::from_slice(&body)
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// 413 if it is larger than `limit`; 400 if it breaks off.
+    pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, Problem> {
+        let Some(mut body) = self.body.take() else {
+            return Ok(Bytes::new());
+        };
+        let announced: Option<usize> = self
+            .header(header::CONTENT_LENGTH)
+            .and_then(|text| text.parse().ok());
+        if announced == Some(0) {
+            return Ok(Bytes::new());
+        }
+        let mut read = BytesMut::with_capacity(announced.unwrap_or_default().min(limit));
+        let mut seen = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::malformed("The body broke off."))?;
+            let Ok(data) = frame.into_data() else { continue };
+            seen += data.len();
+            if seen <= limit {
+                read.extend_from_slice(&data);
+            } else if seen > MAX_DROPPED_BYTES.max(limit) {
+                break;
+            }
+        }
+        if seen > limit {
+            Err(Problem::too_large(limit))
+        } else {
+            Ok(read.freeze())
+        }
+    }
+
+    fn require_json(&self) -> Result<(), Problem> {
+        let expected = "application/json";
+        let content_type = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+        let charset = parameters.trim().to_ascii_lowercase();
+        let utf8 = matches!(charset.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\"");
+        if essence.trim().eq_ignore_ascii_case(expected) && utf8 {
+            Ok(())
+        } else {
+            Err(Problem::unsupported_media_type(expected))
+        }
+    }
+}
+
+/// Decoded query parameters.
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(raw: &str) -> Result<Self, Problem> {
+        let decode = |text: &str| {
+            let spaced = text.replace('+', " ");
+            let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
+            decoded
+                .map(std::borrow::Cow::into_owned)
+                .map_err(|_| Problem::malformed("The query is not UTF-8."))
+        };
+        let pairs = raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name)?, decode(value)?))
+        });
+        pairs.collect::<Result<_, Problem>>().map(Self)
+    }
+
+    /// The parameter `name` as it was written.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The parameter `name` as a `T`; a value that is none is noted in `errors`.
+    pub fn parse_as<T>(&self, name: &str, errors: &mut FieldErrors) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.text(name).and_then(|text| errors.check(name, text.parse()))
+    }
+}
