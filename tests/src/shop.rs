@@ -1,0 +1,379 @@
+//! A shop of a test's own: a database, names at the broker and processes that no other test shares, so that it may
+//! be starved, killed and looked into. The servers below are shared, and so is whoever stops one of them.
+
+use crate::environment::{root, variable};
+use crate::{Actor, eventually};
+use anyhow::{Context, Result, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use event_batch::SigningKey;
+use rand::Rng as _;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio_postgres::NoTls;
+use url::Url;
+use uuid::Uuid;
+
+const SERVICES: [&str; 5] = ["auth", "catalog", "ordering", "payment", "delivery"];
+const LOGINS: [&str; 7] = [
+    "auth",
+    "catalog",
+    "ordering",
+    "payment",
+    "payment_provider",
+    "delivery",
+    "bridge",
+];
+
+/// How long a process of ours may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The HS256 key of every test shop.
+pub const JWT_KEY: &str = "the test shops' key, which opens nothing else";
+
+/// A running shop; it ends with this value.
+pub struct Shop {
+    pub base: String,
+    pub name: String,
+    folder: PathBuf,
+    database: Url,
+    events_key: String,
+    host: Option<Child>,
+    relays: Vec<Child>,
+    port: u16,
+}
+
+impl Shop {
+    /// A shop with a host and one relay, each a process of its own.
+    ///
+    /// # Errors
+    /// If it does not become healthy.
+    pub async fn start() -> Result<Self> {
+        let mut shop = Self::prepare().await?;
+        shop.start_host().await?;
+        shop.start_relay(&[]).await?;
+        Ok(shop)
+    }
+
+    /// A shop whose database is ready and of which nothing runs.
+    ///
+    /// # Errors
+    /// If the database cannot be made.
+    pub async fn prepare() -> Result<Self> {
+        let name = format!("t{}", Uuid::now_v7().simple());
+        let folder = std::env::temp_dir().join(format!("flower-shop-{name}"));
+        std::fs::create_dir_all(&folder)?;
+        let server: Url = variable("SHOP_TEST_POSTGRES")?.parse()?;
+        execute(&server, &format!("create database {name}")).await?;
+        let mut database = server;
+        database.set_path(&name);
+        let key: [u8; 32] = rand::rng().random();
+        let events_key = format!("whsec_{}", STANDARD.encode(key));
+        let port = free_port()?;
+        let base = format!("http://127.0.0.1:{port}");
+        let (host, relays) = (None, Vec::new());
+        let shop = Self {
+            base,
+            name,
+            folder,
+            database,
+            events_key,
+            host,
+            relays,
+            port,
+        };
+        shop.write_files()?;
+        shop.run(
+            shop.bridge()?
+                .args(["migrate", "--migrations", "migrations"])
+                .args(passwords()),
+        )
+        .await?;
+        shop.run(shop.bridge()?.args(["seed", "--folder", "demo"]))
+            .await?;
+        Ok(shop)
+    }
+
+    fn write_files(&self) -> Result<()> {
+        let mut topology: toml::Table =
+            std::fs::read_to_string(root().join("host-bridge/topology.toml"))?.parse()?;
+        let rename = |value: &mut toml::Value| {
+            if let toml::Value::String(name) = value {
+                *name = self.at_broker(name);
+            }
+        };
+        for key in ["exchange", "dead_letters"] {
+            topology.get_mut(key).map(rename);
+        }
+        for queue in topology
+            .get_mut("queue")
+            .and_then(toml::Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            queue.get_mut("name").map(rename);
+        }
+        std::fs::write(self.topology(), topology.to_string())?;
+
+        let host = self.database.host_str().context("no Postgres host")?;
+        let address = format!("postgres://{host}:{}", self.database.port().unwrap_or(5432));
+        let mut variables: BTreeMap<String, String> = BTreeMap::from([
+            ("postgres_database".to_owned(), self.name.clone()),
+            (
+                "redis".to_owned(),
+                variable("SHOP_TEST_REDIS")?.trim_end_matches('/').to_owned(),
+            ),
+            (
+                "redis_database".to_owned(),
+                rand::rng().random_range(1..16).to_string(),
+            ),
+            ("jwt_key".to_owned(), JWT_KEY.to_owned()),
+            ("events_key".to_owned(), self.events_key.clone()),
+            ("bcrypt_cost".to_owned(), "4".to_owned()),
+        ]);
+        variables.extend(SERVICES.map(|service| (format!("{service}_postgres"), address.clone())));
+        variables.extend(LOGINS.map(|login| (format!("{login}_postgres_password"), password(login))));
+        variables.remove("bridge_postgres_password");
+        std::fs::write(self.folder.join("variables.toml"), toml::to_string(&variables)?)?;
+        Ok(())
+    }
+
+    /// What something of the topology is called at the broker in this shop.
+    #[must_use]
+    pub fn at_broker(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
+    }
+
+    fn topology(&self) -> PathBuf {
+        self.folder.join("topology.toml")
+    }
+
+    /// Starts the embedded host and waits until every service is healthy.
+    ///
+    /// # Errors
+    /// If it does not become healthy.
+    pub async fn start_host(&mut self) -> Result<()> {
+        let variables = format!("@{}", self.folder.join("variables.toml").display());
+        let listen = format!("127.0.0.1:{}", self.port);
+        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let mut command = self.bridge()?;
+        command.args([
+            "serve",
+            "--variable",
+            &variables,
+            "--listen",
+            &listen,
+            "--metrics-listen",
+            &metrics,
+        ]);
+        command
+            .arg("--cache-dir")
+            .arg(root().join("target/wasmtime-cache"));
+        self.host = Some(self.spawn(command, "host")?);
+        let anybody = self.anonymous()?;
+        eventually("the host is healthy", PATIENCE, async || {
+            Ok((anybody.get("/health").await?.json()["status"] == "healthy").then_some(()))
+        })
+        .await
+        .with_context(|| self.log("host"))
+    }
+
+    /// Starts one more relay, with these additional environment variables.
+    ///
+    /// # Errors
+    /// If it cannot be spawned.
+    pub async fn start_relay(&mut self, environment: &[(&str, &str)]) -> Result<()> {
+        let metrics_port = free_port()?;
+        let metrics = format!("127.0.0.1:{metrics_port}");
+        let mut command = self.bridge()?;
+        command.args([
+            "relay",
+            "--events-url",
+            &self.base,
+            "--metrics-listen",
+            &metrics,
+            "--topology",
+        ]);
+        command.arg(self.topology());
+        command.env("SHOP_DATABASE_URL", self.login_url("bridge").as_str());
+        command.env("SHOP_AMQP_URL", variable("SHOP_TEST_AMQP")?);
+        command.env("SHOP_EVENTS_KEY", &self.events_key);
+        command.envs(environment.iter().copied());
+        let name = format!("relay-{}", self.relays.len());
+        let child = self.spawn(command, &name)?;
+        self.relays.push(child);
+        Ok(())
+    }
+
+    /// The relays, oldest first.
+    pub fn relays(&mut self) -> &mut Vec<Child> {
+        &mut self.relays
+    }
+
+    /// The embedded host's process.
+    pub fn host(&mut self) -> Option<&mut Child> {
+        self.host.as_mut()
+    }
+
+    /// Ends every relay with SIGTERM and waits for it.
+    ///
+    /// # Errors
+    /// If one does not drain.
+    pub async fn stop_relays(&mut self) -> Result<()> {
+        for mut relay in self.relays.drain(..) {
+            signal(&relay, "TERM").await?;
+            let status = tokio::time::timeout(PATIENCE, relay.wait())
+                .await
+                .context("a relay does not drain")??;
+            ensure!(status.success(), "a relay ended with {status}");
+        }
+        Ok(())
+    }
+
+    fn bridge(&self) -> Result<Command> {
+        let mut command = Command::new(variable("SHOP_TEST_BRIDGE")?);
+        command
+            .current_dir(root())
+            .env("SHOP_ADMIN_DATABASE_URL", self.database.as_str());
+        Ok(command)
+    }
+
+    async fn run(&self, command: &mut Command) -> Result<()> {
+        let output = command.output().await?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    fn spawn(&self, mut command: Command, name: &str) -> Result<Child> {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path(name))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(child)
+    }
+
+    fn log_path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.log"))
+    }
+
+    /// The end of a process' log.
+    #[must_use]
+    pub fn log(&self, name: &str) -> String {
+        let text = std::fs::read_to_string(self.log_path(name)).unwrap_or_default();
+        let start = text.len().saturating_sub(4000);
+        text.get(start..).unwrap_or(&text).to_owned()
+    }
+
+    /// The folder that holds the shop's files and logs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Somebody who is not signed in.
+    ///
+    /// # Errors
+    /// If no client can be made.
+    pub fn anonymous(&self) -> Result<Actor> {
+        Actor::anonymous(&self.base)
+    }
+
+    /// The key that the shop's bridge signs with.
+    ///
+    /// # Errors
+    /// Never: the key is one of ours.
+    pub fn events_key(&self) -> Result<SigningKey> {
+        Ok(SigningKey::parse(&self.events_key)?)
+    }
+
+    /// The address of the shop's database for the login `shop_<login>`.
+    #[must_use]
+    pub fn login_url(&self, login: &str) -> Url {
+        let mut url = self.database.clone();
+        // Only an address that cannot have a user refuses one.
+        let _ = url.set_username(&format!("shop_{login}"));
+        let _ = url.set_password(Some(&password(login)));
+        url
+    }
+
+    /// A connection to the shop's database as its owner.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn database(&self) -> Result<tokio_postgres::Client> {
+        connect(&self.database).await
+    }
+
+    /// One number that a query gives.
+    ///
+    /// # Errors
+    /// If the query fails or gives no `int8`.
+    pub async fn count(&self, query: &str) -> Result<i64> {
+        Ok(self.database().await?.query_one(query, &[]).await?.try_get(0)?)
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        // A test that failed leaves its logs behind.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Sends a signal to a process of ours.
+///
+/// # Errors
+/// If it is gone.
+pub async fn signal(child: &Child, name: &str) -> Result<()> {
+    let id = child.id().context("the process has ended")?.to_string();
+    let status = Command::new("kill").args(["-s", name, &id]).status().await?;
+    ensure!(status.success(), "kill -s {name} {id}: {status}");
+    Ok(())
+}
+
+/// Opens a connection and keeps it alive in the background.
+///
+/// # Errors
+/// If there is none.
+pub async fn connect(url: &Url) -> Result<tokio_postgres::Client> {
+    let (client, connection) = tokio_postgres::connect(url.as_str(), NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+async fn execute(url: &Url, statement: &str) -> Result<()> {
+    connect(url).await?.batch_execute(statement).await?;
+    Ok(())
+}
+
+fn password(login: &str) -> String {
+    format!("test-{login}")
+}
+
+fn passwords() -> Vec<String> {
+    let one = |login| ["--password".to_owned(), format!("{login}={}", password(login))];
+    LOGINS.into_iter().flat_map(one).collect()
+}
+
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
