@@ -8,6 +8,7 @@ use contracts::UserId;
 use http::header;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,32 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+}
+
+/// A word that is no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of user, courier, admin")]
+pub struct UnknownRole;
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(word: &str) -> Result<Self, UnknownRole> {
+        [Self::User, Self::Courier, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == word)
+            .ok_or(UnknownRole)
+    }
+}
+
+/// The value of `WWW-Authenticate` for who sent no token (RFC 6750, section 3).
+pub const CHALLENGE: &str = "Bearer realm=\"flower-shop\"";
+
+/// 401 for a token that does not hold, or whose user is no more.
+#[must_use]
+pub fn refused() -> Problem {
+    let challenge = "Bearer realm=\"flower-shop\", error=\"invalid_token\"";
+    Problem::unauthorized(challenge, "The bearer token does not hold, or no longer.")
 }
 
 /// A signed-in user.
@@ -111,19 +138,13 @@ impl Bearer {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim());
         let Some(token) = token else {
-            return Err(Problem::unauthorized(
-                "Bearer realm=\"flower-shop\"",
-                "This needs a bearer token.",
-            ));
+            return Err(Problem::unauthorized(CHALLENGE, "This needs a bearer token."));
         };
         jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
             .map(|decoded| decoded.claims)
             .ok()
             .filter(|claims| claims.sub == claims.user_id)
-            .ok_or_else(|| {
-                let challenge = "Bearer realm=\"flower-shop\", error=\"invalid_token\"";
-                Problem::unauthorized(challenge, "The bearer token does not hold, or no longer.")
-            })
+            .ok_or_else(refused)
     }
 }
 

@@ -2,8 +2,12 @@
 //! pooled connections without a rollback (R1).
 
 use crate::store::StoreError;
+use contracts::Timestamp;
+use serde::de::DeserializeOwned;
 use spin_sdk::pg::{self, Connection, DbError, ParameterValue, PgError, QueryError};
 use std::cell::OnceCell;
+use std::str::FromStr;
+use uuid::Uuid;
 
 /// Where a service keeps its state.
 #[derive(Clone)]
@@ -88,6 +92,43 @@ impl Row {
             .get(name)
             .ok_or_else(|| StoreError::Mistake(format!("column {name} is absent or of another type")))
     }
+
+    /// The text column `name`, read as a `T`.
+    ///
+    /// # Errors
+    /// As [`Self::get`], or if it is no word of a `T`.
+    pub fn word<T: FromStr>(&self, name: &str) -> Result<T, StoreError> {
+        let text: String = self.get(name)?;
+        text.parse()
+            .map_err(|_| StoreError::Mistake(format!("column {name}: {text:?} is no word of ours")))
+    }
+
+    /// The `timestamp` column `name`, which is in UTC: what is stored with a time zone is selected
+    /// `at time zone 'utc'`, for Spin passes no `timestamptz`.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn time(&self, name: &str) -> Result<Timestamp, StoreError> {
+        self.get::<chrono::NaiveDateTime>(name).map(Timestamp::from)
+    }
+
+    /// The `jsonb` column `name`; null reads as the empty value that it stands for.
+    ///
+    /// # Errors
+    /// As [`Self::get`], or if it has another shape.
+    pub fn json<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, StoreError> {
+        let value: Option<serde_json::Value> = self.get(name)?;
+        let read = value.map(serde_json::from_value).transpose();
+        read.map(Option::unwrap_or_default)
+            .map_err(|error| StoreError::Mistake(format!("column {name}: {error}")))
+    }
+}
+
+/// A list of ids, to be cast by `$n::text[]::uuid[]`: Spin passes no `uuid[]`.
+#[must_use]
+pub fn uuids(ids: impl IntoIterator<Item = Uuid>) -> ParameterValue {
+    let texts: Vec<_> = ids.into_iter().map(|id| id.to_string()).collect();
+    texts.into()
 }
 
 /// A JSON document as a `jsonb` parameter: how whole batches reach one statement (`jsonb_to_recordset`).

@@ -4,6 +4,7 @@
 //! Nothing here knows what a flower is. `spin_sdk` is used by this crate and by the composition roots alone.
 
 pub mod bearer;
+pub mod conditional;
 pub mod config;
 pub mod database;
 pub mod events;
@@ -23,6 +24,7 @@ pub mod trace;
 pub mod validation;
 
 pub use bearer::{Bearer, Caller, Role};
+pub use conditional::IfMatch;
 pub use database::Database;
 pub use page::{Page, PageQuery};
 pub use problem::Problem;

@@ -29,6 +29,15 @@ pub const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static("traceparent"
 /// The prefixes that the gateway serves the services under.
 pub const PREFIXES: [&str; 2] = ["/api/v1", "/api"];
 
+/// Whether `id` can name a request in answers and logs as it is.
+#[must_use]
+pub fn is_sane_request_id(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
 /// One request. Its body is read at most once.
 pub struct Request {
     pub method: Method,
@@ -75,13 +84,10 @@ impl Request {
     /// The client's own id for the request, if it is a sane one, else a new one.
     #[must_use]
     pub fn request_id(&self) -> String {
-        let sane = |id: &&str| {
-            (1..=128).contains(&id.len())
-                && id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-        };
-        let given = self.header(REQUEST_ID_HEADER).filter(sane).map(str::to_owned);
+        let given = self
+            .header(REQUEST_ID_HEADER)
+            .filter(|id| is_sane_request_id(id))
+            .map(str::to_owned);
         given.unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
     }
 
@@ -131,11 +137,14 @@ impl Request {
     /// 413, 415, 400 or 422, checked in this order.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
         let body = self.bytes(MAX_BODY_BYTES).await?;
-        self.require_json()?;
+        // An empty body needs no content type: it is no JSON whatever it says.
+        if !body.is_empty() {
+            self.require_json()?;
+        }
         json::from_slice(&body)
     }
 
-    /// The same for a body that may be left out, which reads as `{}` and needs no content type.
+    /// The same for a body that may be left out, which reads as `{}`.
     ///
     /// # Errors
     /// As [`Self::json`].

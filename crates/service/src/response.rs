@@ -37,12 +37,12 @@ impl Response {
         Self(response)
     }
 
-    /// No body. 204 has no length either (RFC 9110, section 8.6).
+    /// No body. 204 and 304 have no length either (RFC 9110, section 8.6).
     #[must_use]
     pub fn empty(status: StatusCode) -> Self {
         let mut response = http::Response::new(Bytes::new());
         *response.status_mut() = status;
-        if status != StatusCode::NO_CONTENT {
+        if !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             response
                 .headers_mut()
                 .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -74,7 +74,9 @@ impl Response {
         self.0.headers_mut()
     }
 
-    pub(crate) fn into_http(self) -> http::Response<Bytes> {
+    /// As the `http` crate has it.
+    #[must_use]
+    pub fn into_http(self) -> http::Response<Bytes> {
         self.0
     }
 }

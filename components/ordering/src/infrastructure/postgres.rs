@@ -4,15 +4,11 @@ use crate::application::{
     CatalogChange, Change, HistoryItem, Loaded, OrderFilter, Orders, Outgoing, StoredHistoryItem,
 };
 use crate::domain::{CatalogItem, Order, OrderItem, OrderStatus, Product, Quantity, StatusReason};
-use contracts::{
-    BouquetId, EventId, FlowerId, Money, OrderId, OrderItemId, PaymentMethod, Timestamp, UserId,
-};
+use contracts::{BouquetId, EventId, FlowerId, Money, OrderId, OrderItemId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
-use service::database::{Database, Row, Session, jsonb};
+use service::database::{Database, Row, Session, jsonb, uuids};
 use service::outbox::OutboxRow;
 use service::{Page, PageQuery, StoreError};
-use spin_sdk::pg::ParameterValue;
-use std::str::FromStr;
 use uuid::Uuid;
 
 /// One request's view of ordering's schema.
@@ -123,7 +119,7 @@ impl Orders for PostgresOrders<'_> {
         else {
             return Ok(None);
         };
-        let items: Vec<ReadHistoryItem> = json(&row, "items")?;
+        let items: Vec<ReadHistoryItem> = row.json("items")?;
         items
             .into_iter()
             .map(ReadHistoryItem::into_item)
@@ -206,17 +202,17 @@ impl Orders for PostgresOrders<'_> {
 }
 
 fn order(row: &Row) -> Result<Order, StoreError> {
-    let items: Vec<ReadItem> = json(row, "items")?;
+    let items: Vec<ReadItem> = row.json("items")?;
     let due: Option<chrono::NaiveDateTime> = row.get("payment_due_at")?;
     let reason: Option<String> = row.get("status_reason")?;
     Ok(Order {
         id: row.get::<Uuid>("id")?.into(),
         user_id: row.get::<Uuid>("user_id")?.into(),
-        status: word(&row.get::<String>("status")?)?,
-        status_reason: reason.as_deref().map(word::<StatusReason>).transpose()?,
+        status: row.word("status")?,
+        status_reason: reason.map(|_| row.word("status_reason")).transpose()?,
         total: money(row.get("total_minor")?)?,
         delivery_address: row.get("delivery_address")?,
-        payment_method: word::<PaymentMethod>(&row.get::<String>("payment_method")?)?,
+        payment_method: row.word("payment_method")?,
         payment_due_at: due.map(Timestamp::from),
         payment_attempt: u32::try_from(row.get::<i32>("payment_attempt")?).unwrap_or_default(),
         version: row.get("version")?,
@@ -224,31 +220,13 @@ fn order(row: &Row) -> Result<Order, StoreError> {
             .into_iter()
             .map(ReadItem::into_item)
             .collect::<Result<_, _>>()?,
-        created_at: row.get::<chrono::NaiveDateTime>("created_at")?.into(),
-        updated_at: row.get::<chrono::NaiveDateTime>("updated_at")?.into(),
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
     })
-}
-
-/// A `jsonb` column; null reads as the empty list that it stands for.
-fn json<T: for<'de> Deserialize<'de> + Default>(row: &Row, column: &str) -> Result<T, StoreError> {
-    let value: Option<serde_json::Value> = row.get(column)?;
-    let read = value.map(serde_json::from_value).transpose();
-    read.map(Option::unwrap_or_default)
-        .map_err(|error| StoreError::Mistake(format!("{column}: {error}")))
 }
 
 fn money(minor: i64) -> Result<Money, StoreError> {
     Money::rub(minor).map_err(|error| StoreError::Mistake(error.to_string()))
-}
-
-fn word<T: FromStr>(text: &str) -> Result<T, StoreError> {
-    text.parse()
-        .map_err(|_| StoreError::Mistake(format!("{text:?} is no word of ours")))
-}
-
-/// Spin passes no `uuid[]`: a list of ids goes in as texts.
-fn uuids(ids: impl Iterator<Item = Uuid>) -> ParameterValue {
-    ids.map(|id| id.to_string()).collect::<Vec<_>>().into()
 }
 
 #[derive(Serialize)]
@@ -324,7 +302,9 @@ impl ReadHistoryItem {
             event_id,
             trace_id,
         } = self;
-        let status: OrderStatus = word(&status)?;
+        let status: OrderStatus = status
+            .parse()
+            .map_err(|_| StoreError::Mistake(format!("{status:?} is no status of ours")))?;
         Ok(StoredHistoryItem {
             status,
             at: at.into(),

@@ -1,0 +1,56 @@
+//! What goes over the wire, and the one fallible step from there into the domain.
+
+use crate::domain::Shipment;
+use contracts::{OrderId, ShipmentId, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use service::{FieldErrors, Problem};
+
+/// The body of `POST /delivery/create`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewShipment {
+    order_id: String,
+}
+
+impl NewShipment {
+    pub(super) fn into_order_id(self) -> Result<OrderId, Problem> {
+        let mut errors = FieldErrors::new();
+        let order_id = errors.check("order_id", self.order_id.parse());
+        errors.finish(order_id)
+    }
+}
+
+/// The body of a request that says all by its path.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// A shipment as clients see it.
+#[derive(Debug, Serialize)]
+pub(super) struct ShipmentBody {
+    id: ShipmentId,
+    order_id: OrderId,
+    user_id: UserId,
+    status: &'static str,
+    tracking_number: String,
+    delivery_address: String,
+    failure_reason: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<Shipment> for ShipmentBody {
+    fn from(shipment: Shipment) -> Self {
+        Self {
+            id: shipment.id,
+            order_id: shipment.order_id,
+            user_id: shipment.user_id,
+            status: shipment.state.status().as_str(),
+            tracking_number: shipment.tracking_number.to_string(),
+            failure_reason: shipment.state.failure_reason().map(str::to_owned),
+            delivery_address: shipment.delivery_address,
+            created_at: shipment.created_at,
+            updated_at: shipment.updated_at,
+        }
+    }
+}

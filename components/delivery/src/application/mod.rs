@@ -1,0 +1,16 @@
+//! What delivery does, and what it needs for that.
+
+mod create_shipment;
+mod deliver;
+mod handle_events;
+mod ports;
+#[cfg(test)]
+mod store_in_memory;
+
+pub use create_shipment::{CreateShipmentError, create_shipment};
+pub use deliver::{DeliverError, deliver};
+pub use handle_events::handle_events;
+pub use ports::{Change, Loaded, Outgoing, Shipments};
+
+/// How often a change that came too late is decided again.
+const ATTEMPTS: usize = 3;

@@ -1,0 +1,66 @@
+//! What the use cases need of the world.
+
+use crate::domain::{Order, Shipment, ShipmentStatus};
+use contracts::{Event, EventId, OrderId, ShipmentId, Timestamp, UserId};
+use service::trace::Traceparent;
+use service::{Page, PageQuery, StoreError};
+
+/// An event to be published, in the trace of what caused it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    pub event: Event,
+    pub trace: Traceparent,
+}
+
+/// What handled events, or a request, come to for one order.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The order with the version that the decision was made on; 0 if it is new.
+    pub order: Order,
+    /// The shipment that it was given by this.
+    pub shipment: Option<Shipment>,
+    pub at: Timestamp,
+    pub outgoing: Vec<Outgoing>,
+    pub handled: Vec<EventId>,
+}
+
+/// What handling a batch starts from.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    pub orders: Vec<Order>,
+    /// Which of the events were handled before.
+    pub handled: Vec<EventId>,
+}
+
+/// Where paid orders and their shipments are kept. `owner` limits a read to that user's; `None` sees all.
+pub trait Shipments {
+    /// The orders that a batch or a request speaks of, and which of the events were handled before.
+    async fn load(&self, orders: &[OrderId], events: &[EventId]) -> Result<Loaded, StoreError>;
+
+    /// Stores each change whose order still has the version that was decided on, or is new and still unknown: the
+    /// order, its shipment, what it tells and what was handled, all or nothing. Gives the orders whose change was
+    /// stored.
+    ///
+    /// MUST store nothing at all of a change whose version has moved on.
+    async fn store(&self, changes: &[Change]) -> Result<Vec<OrderId>, StoreError>;
+
+    /// Stores what became of `shipment`, and tells it, if it still has the version in `shipment`; else gives false.
+    ///
+    /// MUST store nothing at all if the version has moved on.
+    async fn store_shipment(&self, shipment: &Shipment, outgoing: &Outgoing) -> Result<bool, StoreError>;
+
+    async fn find(&self, id: ShipmentId, owner: Option<UserId>) -> Result<Option<Shipment>, StoreError>;
+
+    async fn find_of_order(
+        &self,
+        order_id: OrderId,
+        owner: Option<UserId>,
+    ) -> Result<Option<Shipment>, StoreError>;
+
+    /// A page of all shipments, or those of one status, oldest first.
+    async fn list(
+        &self,
+        status: Option<ShipmentStatus>,
+        page: PageQuery,
+    ) -> Result<Page<Shipment>, StoreError>;
+}

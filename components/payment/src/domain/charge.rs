@@ -1,0 +1,101 @@
+//! What payment and provider say to each other.
+
+use super::payment::Attempt;
+use contracts::{Money, PaymentMethod};
+use std::fmt;
+use std::str::FromStr;
+
+/// The name of a charge at the provider, `<payment id>:<attempt>`: however often it is asked for, it is made once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChargeKey(String);
+
+impl ChargeKey {
+    /// The key of this attempt.
+    #[must_use]
+    pub fn of(attempt: &Attempt) -> Self {
+        Self(format!("{}:{}", attempt.payment_id, attempt.number))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the provider is asked to take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Charge {
+    pub key: ChargeKey,
+    pub amount: Money,
+    pub method: PaymentMethod,
+}
+
+impl Charge {
+    /// The charge of this attempt.
+    #[must_use]
+    pub fn of(attempt: &Attempt) -> Self {
+        Self {
+            key: ChargeKey::of(attempt),
+            amount: attempt.amount,
+            method: attempt.method,
+        }
+    }
+}
+
+/// The provider's own name for a charge that took the money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionId(String);
+
+impl From<String> for TransactionId {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for TransactionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Why a payment failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureReason {
+    CardDeclined,
+}
+
+/// A word that is no reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be card_declined")]
+pub struct UnknownReason;
+
+impl FailureReason {
+    /// The spelling in answers, events and the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CardDeclined => "card_declined",
+        }
+    }
+}
+
+impl FromStr for FailureReason {
+    type Err = UnknownReason;
+
+    fn from_str(word: &str) -> Result<Self, UnknownReason> {
+        if word == Self::CardDeclined.as_str() {
+            Ok(Self::CardDeclined)
+        } else {
+            Err(UnknownReason)
+        }
+    }
+}
+
+/// The provider's last word on a charge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took the money.
+    Succeeded(TransactionId),
+    /// It took nothing, and will not.
+    Declined(FailureReason),
+}

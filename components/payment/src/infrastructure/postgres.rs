@@ -1,0 +1,259 @@
+//! Orders and their payments in Postgres.
+
+use crate::application::{Change, Opened, Orders, Standing};
+use crate::domain::{Attempt, FailureReason, Order, Payment, PaymentState, PlacedOrder};
+use contracts::{EventId, Money, OrderId, PaymentId, PaymentMethod, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use service::database::{Database, Row, Session, jsonb, uuids};
+use service::outbox::OutboxRow;
+use service::{Page, PageQuery, StoreError};
+use uuid::Uuid;
+
+/// One request's view of payment's schema.
+pub struct PostgresOrders<'a> {
+    session: Session<'a>,
+}
+
+impl<'a> PostgresOrders<'a> {
+    #[must_use]
+    pub fn new(database: &'a Database) -> Self {
+        Self {
+            session: database.session(),
+        }
+    }
+}
+
+impl Orders for PostgresOrders<'_> {
+    async fn open(&self, orders: &[Order], events: &[EventId]) -> Result<Opened, StoreError> {
+        let told: Vec<_> = orders.iter().filter_map(WrittenOrder::new).collect();
+        let parameters = vec![jsonb(&told)?, uuids(events.iter().map(|id| id.as_uuid()))];
+        let rows = self
+            .session
+            .query(include_str!("sql/open_orders.sql"), parameters)
+            .await?;
+        let mut opened = Opened::default();
+        for row in &rows {
+            match row.get::<Option<Uuid>>("handled")? {
+                Some(id) => opened.handled.push(id.into()),
+                None => opened.orders.extend(standing(row, orders)?),
+            }
+        }
+        Ok(opened)
+    }
+
+    async fn store(&self, changes: &[Change]) -> Result<Vec<OrderId>, StoreError> {
+        let states: Vec<_> = changes.iter().map(WrittenChange::new).collect();
+        let ended: Vec<_> = changes
+            .iter()
+            .filter_map(|change| change.ended.as_ref())
+            .map(WrittenEnd::new)
+            .collect();
+        let mut handled = Vec::new();
+        let mut outbox = Vec::new();
+        for change in changes {
+            handled.extend(change.handled.iter().map(|event_id| WrittenHandled {
+                order_id: change.order_id,
+                event_id: *event_id,
+            }));
+            for outgoing in &change.outgoing {
+                outbox.push(OutboxRow::new(&outgoing.event, change.at, &outgoing.trace)?);
+            }
+        }
+        let parameters = vec![jsonb(&states)?, jsonb(&ended)?, jsonb(&handled)?, jsonb(&outbox)?];
+        let rows = self
+            .session
+            .query(include_str!("sql/store_changes.sql"), parameters)
+            .await?;
+        rows.iter().map(|row| Ok(row.get::<Uuid>("id")?.into())).collect()
+    }
+
+    async fn find(&self, id: PaymentId, owner: Option<UserId>) -> Result<Option<Payment>, StoreError> {
+        let parameters = vec![id.as_uuid().into(), owner.map(UserId::as_uuid).into()];
+        let row = self
+            .session
+            .query_one(include_str!("sql/find_payment.sql"), parameters)
+            .await?;
+        row.as_ref().map(payment).transpose()
+    }
+
+    async fn list(
+        &self,
+        order_id: OrderId,
+        owner: Option<UserId>,
+        page: PageQuery,
+    ) -> Result<Option<Page<Payment>>, StoreError> {
+        let parameters = vec![
+            order_id.as_uuid().into(),
+            owner.map(UserId::as_uuid).into(),
+            page.skip.into(),
+            page.limit.into(),
+        ];
+        let rows = self
+            .session
+            .query(include_str!("sql/list_payments.sql"), parameters)
+            .await?;
+        let Some(first) = rows.first() else {
+            return Ok(None);
+        };
+        let total = first.get("total")?;
+        let mut payments = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if row.get::<Option<Uuid>>("id")?.is_some() {
+                payments.push(payment(row)?);
+            }
+        }
+        Ok(Some(Page::new(page, total, payments)))
+    }
+}
+
+/// An order as it stands: one that this statement stored is as it was handed over.
+fn standing(row: &Row, handed_over: &[Order]) -> Result<Option<Standing>, StoreError> {
+    let id: OrderId = row.get::<Uuid>("id")?.into();
+    if row.get("is_new")? {
+        let order = handed_over.iter().find(|order| order.id() == id).cloned();
+        return Ok(order.map(|order| Standing { order, is_new: true }));
+    }
+    let placed = PlacedOrder {
+        id,
+        user_id: row.get::<Uuid>("user_id")?.into(),
+        amount: money(row.get("amount_minor")?)?,
+        method: row.word("payment_method")?,
+    };
+    let payments: Vec<ReadPayment> = row.json("payments")?;
+    let payments = payments.into_iter().map(ReadPayment::into_payment);
+    let order = Order::restore(placed, row.get("version")?, payments.collect::<Result<_, _>>()?);
+    Ok(Some(Standing { order, is_new: false }))
+}
+
+fn payment(row: &Row) -> Result<Payment, StoreError> {
+    let read = ReadPayment {
+        id: row.get::<Uuid>("id")?.into(),
+        order_id: row.get::<Uuid>("order_id")?.into(),
+        attempt: row.get("attempt")?,
+        user_id: row.get::<Uuid>("user_id")?.into(),
+        amount_minor: row.get("amount_minor")?,
+        status: row.get("status")?,
+        payment_method: row.word("payment_method")?,
+        transaction_id: row.get("transaction_id")?,
+        failure_reason: row.get("failure_reason")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    };
+    read.into_payment()
+}
+
+fn money(minor: i64) -> Result<Money, StoreError> {
+    Money::rub(minor).map_err(mistake)
+}
+
+fn mistake(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Mistake(error.to_string())
+}
+
+#[derive(Deserialize)]
+struct ReadPayment {
+    id: PaymentId,
+    order_id: OrderId,
+    attempt: i32,
+    user_id: UserId,
+    amount_minor: i64,
+    status: String,
+    payment_method: PaymentMethod,
+    transaction_id: Option<String>,
+    failure_reason: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl ReadPayment {
+    fn into_payment(self) -> Result<Payment, StoreError> {
+        let attempt = Attempt {
+            payment_id: self.id,
+            order_id: self.order_id,
+            number: u32::try_from(self.attempt).map_err(mistake)?,
+            user_id: self.user_id,
+            amount: money(self.amount_minor)?,
+            method: self.payment_method,
+        };
+        let reason = self.failure_reason.as_deref();
+        let state = PaymentState::from_words(&self.status, self.transaction_id, reason).map_err(mistake)?;
+        Ok(Payment::restore(attempt, state, self.created_at, self.updated_at))
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenOrder {
+    order_id: OrderId,
+    user_id: UserId,
+    amount_minor: i64,
+    currency: &'static str,
+    payment_method: PaymentMethod,
+    payment_id: PaymentId,
+    attempt: u32,
+    status: &'static str,
+    at: Timestamp,
+}
+
+impl WrittenOrder {
+    /// An order that is heard of first: its first attempt comes with it.
+    fn new(order: &Order) -> Option<Self> {
+        let payment = order.payments().first()?;
+        let attempt = payment.attempt();
+        Some(Self {
+            order_id: order.id(),
+            user_id: order.placed.user_id,
+            amount_minor: order.placed.amount.minor(),
+            currency: order.placed.amount.currency().code(),
+            payment_method: order.placed.method,
+            payment_id: attempt.payment_id,
+            attempt: attempt.number,
+            status: payment.state().status().as_str(),
+            at: payment.created_at(),
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenChange {
+    order_id: OrderId,
+    version: i64,
+}
+
+impl WrittenChange {
+    fn new(change: &Change) -> Self {
+        Self {
+            order_id: change.order_id,
+            version: change.version,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenEnd {
+    id: PaymentId,
+    order_id: OrderId,
+    status: &'static str,
+    transaction_id: Option<String>,
+    failure_reason: Option<&'static str>,
+    at: Timestamp,
+}
+
+impl WrittenEnd {
+    fn new(payment: &Payment) -> Self {
+        let (attempt, state) = (payment.attempt(), payment.state());
+        Self {
+            id: attempt.payment_id,
+            order_id: attempt.order_id,
+            status: state.status().as_str(),
+            transaction_id: state.transaction_id().map(ToString::to_string),
+            failure_reason: state.failure_reason().map(FailureReason::as_str),
+            at: payment.updated_at(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenHandled {
+    order_id: OrderId,
+    event_id: EventId,
+}

@@ -1,0 +1,131 @@
+//! Conditional requests (RFC 9110, section 13). The entity tag of an object is its version: `"3"`.
+
+use crate::request::Request;
+use http::{HeaderMap, header};
+
+/// The entity tag of an object's `version`.
+#[must_use]
+pub fn etag(version: i64) -> String {
+    format!("\"{version}\"")
+}
+
+/// What `If-Match` asks of the object that a request would change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// It was not sent.
+    Absent,
+    /// `*`: whatever there is.
+    Any,
+    /// One of these versions. What is no entity tag of ours names none, and so admits nothing.
+    Versions(Vec<i64>),
+}
+
+impl IfMatch {
+    /// What `request` says.
+    #[must_use]
+    pub fn read(request: &Request) -> Self {
+        Self::from_headers(&request.headers)
+    }
+
+    fn from_headers(headers: &HeaderMap) -> Self {
+        let mut lines = headers.get_all(header::IF_MATCH).iter().peekable();
+        if lines.peek().is_none() {
+            return Self::Absent;
+        }
+        let mut versions = Vec::new();
+        for line in lines {
+            for tag in line.to_str().unwrap_or_default().split(',').map(str::trim) {
+                if tag == "*" {
+                    return Self::Any;
+                }
+                versions.extend(version(tag));
+            }
+        }
+        Self::Versions(versions)
+    }
+
+    /// Whether an object of `version` may be changed.
+    #[must_use]
+    pub fn admits(&self, version: i64) -> bool {
+        match self {
+            Self::Absent | Self::Any => true,
+            Self::Versions(versions) => versions.contains(&version),
+        }
+    }
+
+    /// Whether the client says which versions it has seen: `*` does not.
+    #[must_use]
+    pub fn names_versions(&self) -> bool {
+        matches!(self, Self::Versions(_))
+    }
+}
+
+/// Whether `If-None-Match` says that the client has the representation of `version` already: 304 then.
+#[must_use]
+pub fn is_known(request: &Request, version: i64) -> bool {
+    let lines = request.headers.get_all(header::IF_NONE_MATCH).iter();
+    knows(lines.filter_map(|line| line.to_str().ok()), version)
+}
+
+fn knows<'a>(mut lines: impl Iterator<Item = &'a str>, version: i64) -> bool {
+    let tagged =
+        |tag: &str| tag == "*" || self::version(tag.strip_prefix("W/").unwrap_or(tag)) == Some(version);
+    lines.any(|line| line.split(',').map(str::trim).any(tagged))
+}
+
+/// The version that a strong entity tag of ours names.
+fn version(tag: &str) -> Option<i64> {
+    let text = tag.strip_prefix('"')?.strip_suffix('"')?;
+    let version: i64 = text.parse().ok()?;
+    // One version has one tag: "+3" and "03" are none.
+    (version.to_string() == text).then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn if_match(lines: &[&'static str]) -> IfMatch {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::IF_MATCH, HeaderValue::from_static(line));
+        }
+        IfMatch::from_headers(&headers)
+    }
+
+    #[test]
+    fn if_match_admits_what_it_names() {
+        assert!(if_match(&[]).admits(3));
+        assert!(if_match(&["*"]).admits(3));
+        assert!(if_match(&["\"2\", \"3\""]).admits(3));
+        assert!(if_match(&["\"2\"", "\"3\""]).admits(3));
+        assert!(!if_match(&["\"2\""]).admits(3));
+    }
+
+    #[test]
+    fn what_is_no_strong_tag_of_ours_admits_nothing() {
+        for line in ["", "3", "W/\"3\"", "\"03\"", "\"+3\"", "\"x\"", "\"3"] {
+            assert!(!if_match(&[line]).admits(3), "{line}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append(header::IF_MATCH, HeaderValue::from_bytes(b"\"\xff\"").unwrap());
+        assert!(!IfMatch::from_headers(&headers).admits(3));
+    }
+
+    #[test]
+    fn a_star_names_no_version() {
+        assert!(!if_match(&["*"]).names_versions());
+        assert!(!if_match(&[]).names_versions());
+        assert!(if_match(&["\"3\""]).names_versions());
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly() {
+        for line in ["*", "\"3\"", "W/\"3\"", "\"1\", \"3\""] {
+            assert!(knows([line].into_iter(), 3), "{line}");
+        }
+        assert!(!knows(["\"2\""].into_iter(), 3));
+        assert!(!knows([].into_iter(), 3));
+    }
+}
