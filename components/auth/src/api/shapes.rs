@@ -1,0 +1,145 @@
+//! What goes over the wire, and the one fallible step from there into the domain. What holds a password or a token
+//! is not `Debug`.
+
+use crate::application::{Register, SignedIn};
+use crate::domain::{Email, FullName, Password, User};
+use contracts::{Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+use service::{FieldErrors, Problem};
+
+/// The body of `POST /auth/register`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewUser {
+    email: String,
+    password: String,
+    full_name: Option<String>,
+}
+
+impl NewUser {
+    pub(super) fn into_command(self) -> Result<Register, Problem> {
+        let mut errors = FieldErrors::new();
+        let email = errors.check("email", Email::try_from(self.email));
+        let password = errors.check("password", Password::chosen(self.password));
+        let full_name = self
+            .full_name
+            .and_then(|name| errors.check("full_name", FullName::try_from(name)));
+        let (email, password) = errors.finish(email.zip(password))?;
+        Ok(Register {
+            email,
+            password,
+            full_name,
+        })
+    }
+}
+
+/// The body of `POST /auth/login`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credentials {
+    email: String,
+    password: String,
+}
+
+impl Credentials {
+    /// Whatever somebody claims can be read: a text that is no address is one that nobody has.
+    pub(super) fn into_parts(self) -> (Option<Email>, Password) {
+        (Email::try_from(self.email).ok(), Password::claimed(self.password))
+    }
+}
+
+/// The answer to whoever has signed in.
+#[derive(Serialize)]
+pub(super) struct SignedInBody {
+    access_token: String,
+    token_type: &'static str,
+    /// In seconds.
+    expires_in: u32,
+    user: UserBody,
+}
+
+impl From<SignedIn> for SignedInBody {
+    fn from(SignedIn { user, token }: SignedIn) -> Self {
+        Self {
+            access_token: token.text,
+            token_type: "bearer",
+            expires_in: token.ttl_seconds,
+            user: user.into(),
+        }
+    }
+}
+
+/// A user as they see themselves.
+#[derive(Debug, Serialize)]
+pub(super) struct UserBody {
+    id: UserId,
+    email: String,
+    full_name: Option<String>,
+    role: &'static str,
+    is_active: bool,
+    created_at: Timestamp,
+}
+
+impl From<User> for UserBody {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id,
+            email: user.email.as_str().to_owned(),
+            full_name: user.full_name,
+            role: user.role.as_str(),
+            is_active: user.is_active,
+            created_at: user.created_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use service::json;
+
+    fn register(body: &str) -> Result<Register, Problem> {
+        json::from_slice::<NewUser>(body.as_bytes())?.into_command()
+    }
+
+    #[test]
+    fn a_full_name_may_be_left_out_or_null() {
+        for body in [
+            r#"{"email": "rose@example.com", "password": "rose rose"}"#,
+            r#"{"email": "rose@example.com", "password": "rose rose", "full_name": null}"#,
+        ] {
+            assert!(register(body).unwrap().full_name.is_none());
+        }
+    }
+
+    #[test]
+    fn nobody_registers_with_fields_that_are_not_theirs_to_set() {
+        for field in ["role", "is_active", "id", "created_at"] {
+            let body =
+                format!(r#"{{"email": "rose@example.com", "password": "rose rose", "{field}": "admin"}}"#);
+            assert_eq!(
+                register(&body).unwrap_err().status,
+                StatusCode::UNPROCESSABLE_ENTITY
+            );
+        }
+    }
+
+    #[test]
+    fn everything_that_does_not_hold_is_named_at_once_and_no_password_is_repeated() {
+        let body = r#"{"email": "rose", "password": "hunt22", "full_name": ""}"#;
+        let response = register(body).unwrap_err();
+        let shown = format!("{response:?}");
+        for field in ["\"email\"", "\"password\"", "\"full_name\""] {
+            assert!(shown.contains(field), "{shown}");
+        }
+        assert!(!shown.contains("hunt22"));
+    }
+
+    #[test]
+    fn a_login_with_an_address_that_is_none_is_a_login_of_nobody() {
+        let body = br#"{"email": "rose\u0000", "password": "x"}"#;
+        let credentials: Credentials = json::from_slice(body).unwrap();
+        assert!(credentials.into_parts().0.is_none());
+    }
+}

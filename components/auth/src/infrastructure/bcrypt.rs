@@ -1,0 +1,169 @@
+//! Passwords by bcrypt, over a digest of theirs: bcrypt itself ends at the 72nd byte and at a NUL.
+
+use crate::application::{Fault, PasswordHasher};
+use crate::domain::{Password, PasswordHash};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use service::config::ConfigError;
+use sha2::{Digest as _, Sha256};
+use unicode_normalization::UnicodeNormalization as _;
+
+/// Sets our digests apart from every other SHA-256 of the same password, so that those leaked elsewhere are of no
+/// use against ours. Part of every hash that is kept: it can never change.
+const CONTEXT: &[u8] = b"flower-shop password 1\0";
+
+/// Salt and digest of a hash that no password is known to have: zeros, in bcrypt's own base64.
+const NOBODYS: &str = ".....................................................";
+
+/// Hashes with a work factor of 2^cost.
+pub struct Bcrypt {
+    cost: u32,
+    /// What is verified where there is no hash: of the same cost, so it takes as long.
+    nobodys: String,
+}
+
+impl Bcrypt {
+    /// `cost` is bcrypt's own: 12 takes about 0.4 s in a component, and each step more doubles it.
+    ///
+    /// # Errors
+    /// If `cost` is not between 4 and 31.
+    pub fn new(cost: u32) -> Result<Self, ConfigError> {
+        if !(4..=31).contains(&cost) {
+            return Err(ConfigError {
+                name: "bcrypt_cost",
+                reason: "is not between 4 and 31",
+            });
+        }
+        let nobodys = format!("$2b${cost:02}${NOBODYS}");
+        Ok(Self { cost, nobodys })
+    }
+}
+
+impl PasswordHasher for Bcrypt {
+    fn hash(&self, password: &Password) -> Result<PasswordHash, Fault> {
+        let _alone = Alone::begin();
+        ::bcrypt::non_truncating_hash(digest(password), self.cost)
+            .map(PasswordHash::from)
+            .map_err(|error| Fault(error.to_string()))
+    }
+
+    fn verify(&self, password: &Password, hash: Option<&PasswordHash>) -> bool {
+        let _alone = Alone::begin();
+        let kept = hash.map_or(self.nobodys.as_str(), PasswordHash::as_str);
+        let matches = ::bcrypt::non_truncating_verify(digest(password), kept).unwrap_or(false);
+        matches && hash.is_some()
+    }
+}
+
+/// What bcrypt gets: the password as every keyboard spells it (NFKC), all of it significant, in 44 characters.
+fn digest(password: &Password) -> String {
+    let mut hash = Sha256::new_with_prefix(CONTEXT);
+    let mut buffer = [0; 4];
+    for char in password.expose().nfkc() {
+        hash.update(char.encode_utf8(&mut buffer));
+    }
+    STANDARD.encode(hash.finalize())
+}
+
+/// While this lives, the host gives the instance no further request: it would only wait for the hash.
+struct Alone;
+
+impl Alone {
+    fn begin() -> Self {
+        #[cfg(target_family = "wasm")]
+        spin_sdk::wit_bindgen::backpressure_inc();
+        Self
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        #[cfg(target_family = "wasm")]
+        spin_sdk::wit_bindgen::backpressure_dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::claimed(text.to_owned())
+    }
+
+    fn accepts(kept: &str, typed: &str) -> bool {
+        let hasher = Bcrypt::new(4).unwrap();
+        let hash = hasher.hash(&password(kept)).unwrap();
+        hasher.verify(&password(typed), Some(&hash))
+    }
+
+    #[test]
+    fn every_character_of_a_password_counts() {
+        let long = "ж".repeat(127);
+        assert!(accepts("rose rose", "rose rose"));
+        assert!(accepts(&format!("{long}a"), &format!("{long}a")));
+        for (kept, typed) in [
+            ("rose rose", "Rose rose"),
+            ("rose rose", "rose rose "),
+            ("rose\0rose", "rose\0tulip"),
+            (&format!("{long}a"), &format!("{long}b")),
+        ] {
+            assert!(!accepts(kept, typed), "{kept:?} {typed:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_the_same_however_a_keyboard_encodes_it() {
+        assert!(accepts("caf\u{e9} caf\u{e9}", "cafe\u{301} cafe\u{301}"));
+        assert!(accepts("\u{ff52}\u{ff4f}\u{ff53}\u{ff45} rose", "rose rose"));
+    }
+
+    #[test]
+    fn a_hash_that_was_kept_once_is_accepted_for_ever() {
+        let kept = "$2b$04$Qn6mAyUm/ITKy4PTIttaYuRSzogXjxdsSgDHJew8j7IfvKCRmkfK6".to_owned();
+        let hasher = Bcrypt::new(12).unwrap();
+        assert!(hasher.verify(&password("caf\u{e9} rose"), Some(&kept.into())));
+    }
+
+    #[test]
+    fn the_demos_users_sign_in_with_the_passwords_that_it_names() {
+        // Each user stands under a comment that is their password.
+        let sql = include_str!("../../../../demo/auth.sql");
+        let hasher = Bcrypt::new(4).unwrap();
+        let mut seen = 0;
+        for user in sql.split("    -- ").skip(1) {
+            let word = user.lines().next().unwrap();
+            let hash = user.split('\'').find(|text| text.starts_with("$2b$12$")).unwrap();
+            assert!(
+                hasher.verify(&password(word), Some(&hash.to_owned().into())),
+                "{word}"
+            );
+            seen += 1;
+        }
+        assert_eq!(seen, 3);
+    }
+
+    #[test]
+    fn where_there_is_no_hash_one_of_the_same_cost_is_verified() {
+        let hasher = Bcrypt::new(5).unwrap();
+        let parts: ::bcrypt::HashParts = hasher.nobodys.parse().unwrap();
+        assert_eq!(parts.get_cost(), 5);
+        assert!(::bcrypt::non_truncating_verify("anything", &hasher.nobodys).is_ok());
+        assert!(!hasher.verify(&password("rose rose"), None));
+    }
+
+    #[test]
+    fn a_hash_that_is_none_matches_no_password() {
+        for kept in ["", "rose rose", "$2b$04$short"] {
+            let hasher = Bcrypt::new(4).unwrap();
+            assert!(!hasher.verify(&password("rose rose"), Some(&kept.to_owned().into())));
+        }
+    }
+
+    #[test]
+    fn the_cost_has_bounds() {
+        assert!(Bcrypt::new(4).is_ok());
+        assert!(Bcrypt::new(3).is_err());
+        assert!(Bcrypt::new(32).is_err());
+    }
+}

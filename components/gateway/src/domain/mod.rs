@@ -1,0 +1,7 @@
+//! What a gateway decides: where a path leads, and which header fields go along. No I/O, no JSON, no SDK.
+
+mod fields;
+mod route;
+
+pub use fields::{Envelope, Field};
+pub use route::{Route, Service, find};

@@ -1,0 +1,197 @@
+//! Where a path leads. It is compared segment by segment and never decoded: what a service gets is what the client
+//! sent, without the prefix, and begins with that service's own name, so that `/internal/…` cannot be reached.
+
+use service::request::PREFIXES;
+
+/// A service behind the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    Auth,
+    Catalog,
+    Ordering,
+    Payment,
+    Delivery,
+}
+
+impl Service {
+    pub const ALL: [Self; 5] = [
+        Self::Auth,
+        Self::Catalog,
+        Self::Ordering,
+        Self::Payment,
+        Self::Delivery,
+    ];
+
+    /// What the service calls itself.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Catalog => "catalog",
+            Self::Ordering => "ordering",
+            Self::Payment => "payment",
+            Self::Delivery => "delivery",
+        }
+    }
+
+    /// What all its public paths begin with.
+    fn of_segment(segment: &str) -> Option<Self> {
+        match segment {
+            "auth" => Some(Self::Auth),
+            "catalog" => Some(Self::Catalog),
+            "orders" => Some(Self::Ordering),
+            "payments" => Some(Self::Payment),
+            "delivery" => Some(Self::Delivery),
+            _ => None,
+        }
+    }
+}
+
+/// Who answers a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The gateway, for all services.
+    Health,
+    /// The gateway, for itself.
+    Live,
+    /// A service, which knows the path without `prefix` (one of [`PREFIXES`], or empty).
+    Service { service: Service, prefix: &'static str },
+}
+
+/// Who answers `path`, which is as the client wrote it, without its query.
+#[must_use]
+pub fn find(path: &str) -> Option<Route> {
+    match path {
+        "/health" => return Some(Route::Health),
+        "/health/live" => return Some(Route::Live),
+        _ => {}
+    }
+    let (prefix, rest) = PREFIXES
+        .into_iter()
+        .find_map(|prefix| {
+            Some((prefix, path.strip_prefix(prefix)?)).filter(|(_, rest)| rest.starts_with('/'))
+        })
+        .unwrap_or(("", path));
+    let mut segments = rest.strip_prefix('/')?.split('/');
+    let service = Service::of_segment(segments.next()?)?;
+    if segments.any(is_dots) {
+        return None;
+    }
+    Some(Route::Service { service, prefix })
+}
+
+/// Whether some server on the way may take the segment for "here" or "up": `.` or `..`, percent-encoded or not.
+fn is_dots(segment: &str) -> bool {
+    let mut rest = segment;
+    let mut dots = 0;
+    while !rest.is_empty() {
+        let dot = ["%2e", "%2E", "."]
+            .into_iter()
+            .find_map(|dot| rest.strip_prefix(dot));
+        let Some(after) = dot else { return false };
+        rest = after;
+        dots += 1;
+    }
+    matches!(dots, 1 | 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leads_to(path: &str) -> Option<(Service, &str)> {
+        match find(path) {
+            Some(Route::Service { service, prefix }) => Some((service, prefix)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_service_is_found_under_its_own_path_and_under_every_prefix() {
+        for (segment, service) in [
+            ("auth", Service::Auth),
+            ("catalog", Service::Catalog),
+            ("orders", Service::Ordering),
+            ("payments", Service::Payment),
+            ("delivery", Service::Delivery),
+        ] {
+            for prefix in ["", "/api", "/api/v1"] {
+                for rest in [
+                    "",
+                    "/health",
+                    "/0190/history",
+                    "/",
+                    "//x",
+                    "/..x",
+                    "/a%2Fb",
+                    "/...",
+                    "/%2e%2e%2e",
+                ] {
+                    let path = format!("{prefix}/{segment}{rest}");
+                    assert_eq!(leads_to(&path), Some((service, prefix)), "{path}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_of_a_service_leads_nowhere() {
+        for path in [
+            "",
+            "/",
+            "*",
+            "orders",
+            "/api",
+            "/api/",
+            "/api/v1",
+            "/api/v1/",
+            "/api/v2/orders",
+            "/ordersx",
+            "/order",
+            "/Orders",
+            "/%6frders",
+            "/api/ordersx",
+            "/api//orders",
+            "//orders",
+            "/apiorders",
+            "/api/api/orders",
+            "/api/v1/v1/orders",
+            "/api/health",
+            "/health/",
+            "/docs",
+            "/metrics",
+            "/orders%2fx",
+        ] {
+            assert_eq!(find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_detour_leads_to_what_is_internal() {
+        for path in [
+            "/internal/ordering/events",
+            "/api/internal/ordering/events",
+            "/api/v1/internal/ordering/health",
+            "/orders/../internal/ordering/events",
+            "/api/orders/../../internal/ordering/events",
+            "/orders/%2e%2e/internal/ordering/events",
+            "/orders/%2E./internal/x",
+            "/orders/.%2e/internal/x",
+            "/orders/./x",
+            "/orders/%2e/x",
+            "/orders/..",
+            "/orders/x/%2e%2E",
+            "/./internal/x",
+            "/../internal/x",
+            "/%69nternal/ordering/events",
+        ] {
+            assert_eq!(find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_gateway_answers_for_itself() {
+        assert_eq!(find("/health"), Some(Route::Health));
+        assert_eq!(find("/health/live"), Some(Route::Live));
+    }
+}
