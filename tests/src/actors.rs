@@ -169,7 +169,6 @@ impl Actor {
     }
 
     /// A request that is still to be sent, for what the calls below have no word.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.base));
         match &self.token {

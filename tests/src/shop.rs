@@ -156,12 +156,41 @@ impl Shop {
     /// # Errors
     /// If it does not become healthy.
     pub async fn start_host(&mut self) -> Result<()> {
+        self.start_host_with(&[]).await
+    }
+
+    /// Starts the embedded host with these additional arguments and waits until every service is healthy.
+    ///
+    /// # Errors
+    /// If it does not become healthy.
+    pub async fn start_host_with(&mut self, arguments: &[String]) -> Result<()> {
+        let mut command = self.bridge()?;
+        command.arg("serve").args(arguments);
+        self.serve_with(&mut command)?;
+        self.host = Some(self.spawn(command, "host")?);
+        self.await_healthy().await
+    }
+
+    /// Starts the embedded host and a relay in one process, as the shop runs, with these additional arguments, and
+    /// waits until every service is healthy.
+    ///
+    /// # Errors
+    /// If it does not become healthy.
+    pub async fn start_up(&mut self, arguments: &[String]) -> Result<()> {
+        let mut command = self.bridge()?;
+        command.arg("up").args(arguments);
+        self.serve_with(&mut command)?;
+        self.relay_with(&mut command)?;
+        self.host = Some(self.spawn(command, "host")?);
+        self.await_healthy().await
+    }
+
+    /// What an embedded host of this shop is told.
+    fn serve_with(&self, command: &mut Command) -> Result<()> {
         let variables = format!("@{}", self.folder.join("variables.toml").display());
         let listen = format!("127.0.0.1:{}", self.port);
         let metrics = format!("127.0.0.1:{}", free_port()?);
-        let mut command = self.bridge()?;
         command.args([
-            "serve",
             "--variable",
             &variables,
             "--listen",
@@ -172,7 +201,10 @@ impl Shop {
         command
             .arg("--cache-dir")
             .arg(root().join("target/wasmtime-cache"));
-        self.host = Some(self.spawn(command, "host")?);
+        Ok(())
+    }
+
+    async fn await_healthy(&self) -> Result<()> {
         let anybody = self.anonymous()?;
         eventually("the host is healthy", PATIENCE, async || {
             Ok((anybody.get("/health").await?.json()["status"] == "healthy").then_some(()))
@@ -186,25 +218,23 @@ impl Shop {
     /// # Errors
     /// If it cannot be spawned.
     pub async fn start_relay(&mut self, environment: &[(&str, &str)]) -> Result<()> {
-        let metrics_port = free_port()?;
-        let metrics = format!("127.0.0.1:{metrics_port}");
+        let metrics = format!("127.0.0.1:{}", free_port()?);
         let mut command = self.bridge()?;
-        command.args([
-            "relay",
-            "--events-url",
-            &self.base,
-            "--metrics-listen",
-            &metrics,
-            "--topology",
-        ]);
-        command.arg(self.topology());
-        command.env("SHOP_DATABASE_URL", self.login_url("bridge").as_str());
-        command.env("SHOP_AMQP_URL", variable("SHOP_TEST_AMQP")?);
-        command.env("SHOP_EVENTS_KEY", &self.events_key);
+        command.args(["relay", "--events-url", &self.base, "--metrics-listen", &metrics]);
+        self.relay_with(&mut command)?;
         command.envs(environment.iter().copied());
         let name = format!("relay-{}", self.relays.len());
         let child = self.spawn(command, &name)?;
         self.relays.push(child);
+        Ok(())
+    }
+
+    /// What a relay of this shop is told.
+    fn relay_with(&self, command: &mut Command) -> Result<()> {
+        command.arg("--topology").arg(self.topology());
+        command.env("SHOP_DATABASE_URL", self.login_url("bridge").as_str());
+        command.env("SHOP_AMQP_URL", variable("SHOP_TEST_AMQP")?);
+        command.env("SHOP_EVENTS_KEY", &self.events_key);
         Ok(())
     }
 
@@ -223,14 +253,29 @@ impl Shop {
     /// # Errors
     /// If one does not drain.
     pub async fn stop_relays(&mut self) -> Result<()> {
-        for mut relay in self.relays.drain(..) {
-            signal(&relay, "TERM").await?;
-            let status = tokio::time::timeout(PATIENCE, relay.wait())
-                .await
-                .context("a relay does not drain")??;
-            ensure!(status.success(), "a relay ended with {status}");
+        for relay in self.relays.drain(..) {
+            end(relay).await.context("a relay")?;
         }
         Ok(())
+    }
+
+    /// Ends the embedded host, and the relay in its process if it has one, with SIGTERM and waits for it.
+    ///
+    /// # Errors
+    /// If it does not drain.
+    pub async fn stop_host(&mut self) -> Result<()> {
+        match self.host.take() {
+            Some(host) => end(host).await.context("the host"),
+            None => Ok(()),
+        }
+    }
+
+    /// What the components of this shop are configured with.
+    ///
+    /// # Errors
+    /// If the file of it is gone.
+    pub fn variables(&self) -> Result<toml::Table> {
+        Ok(std::fs::read_to_string(self.folder.join("variables.toml"))?.parse()?)
     }
 
     fn bridge(&self) -> Result<Command> {
@@ -343,6 +388,16 @@ pub async fn signal(child: &Child, name: &str) -> Result<()> {
     let id = child.id().context("the process has ended")?.to_string();
     let status = Command::new("kill").args(["-s", name, &id]).status().await?;
     ensure!(status.success(), "kill -s {name} {id}: {status}");
+    Ok(())
+}
+
+/// Has a process of ours end in order, and waits for it.
+async fn end(mut child: Child) -> Result<()> {
+    signal(&child, "TERM").await?;
+    let status = tokio::time::timeout(PATIENCE, child.wait())
+        .await
+        .context("does not drain")??;
+    ensure!(status.success(), "ended with {status}");
     Ok(())
 }
 

@@ -1,0 +1,66 @@
+//! How fast the shop is, in ratios: its components beside a native twin, its saga beside what Postgres and RabbitMQ
+//! need by themselves, its relay beside a table without a past, and the shop at rest. `cargo xtask bench` provides the
+//! servers and runs this; the figures go to standard output as Markdown, what is at work to standard error.
+
+mod generator;
+mod machine;
+mod pace;
+mod parts;
+mod process;
+mod report;
+mod statistics;
+mod twin;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+use pace::Pace;
+use parts::Part;
+use std::path::PathBuf;
+
+/// Measures the shop and prints what it found as Markdown
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Cli {
+    /// Measure this part alone (repeatable)
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
+
+    /// Shorter and fewer runs: a look, not a result
+    #[arg(long)]
+    quick: bool,
+
+    /// Also write the tables to this file, in place of those of an earlier run
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "quick"])]
+    write: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve what the native twin serves, until standard input ends
+    #[command(hide = true)]
+    Twin(twin::Settings),
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    if let Some(Command::Twin(settings)) = cli.command {
+        return twin::serve(settings).await;
+    }
+    let pace = if cli.quick { Pace::quick() } else { Pace::full() };
+    let mut results = Vec::new();
+    for part in Part::chosen(&cli.only) {
+        results.push((part, part.measure(&pace).await));
+    }
+    let failed = results.iter().filter(|(_, result)| result.is_err()).count();
+    let markdown = report::render(&machine::describe().await?, results);
+    println!("{markdown}");
+    ensure!(failed == 0, "{failed} of the parts could not be measured");
+    if let Some(file) = cli.write {
+        report::write(&file, &markdown)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! What is measured, a file each.
+
+mod idle;
+mod outbox;
+mod pgbench;
+mod single;
+mod stage;
+mod stream;
+mod twin;
+mod unit;
+
+use crate::pace::Pace;
+use crate::report::Section;
+use anyhow::Result;
+use clap::ValueEnum;
+
+/// A part of the measurements, in the order of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Part {
+    /// The components beside a native twin
+    Twin,
+    /// One order at a time, from the request to `shipping`
+    Single,
+    /// A sustained stream of orders, beside pgbench
+    Stream,
+    /// The relay's poll, beside many processed rows
+    Outbox,
+    /// The shop at rest, and its second start
+    Idle,
+}
+
+impl Part {
+    /// The parts to measure, in the order to do so: the idle shop first, while nothing that others left behind has the
+    /// servers at work.
+    pub(crate) fn chosen(only: &[Self]) -> Vec<Self> {
+        let mut parts = vec![Self::Idle, Self::Single, Self::Stream, Self::Twin, Self::Outbox];
+        parts.retain(|part| only.is_empty() || only.contains(part));
+        parts
+    }
+
+    /// Its heading.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Twin => "The components beside a native twin",
+            Self::Single => "One order at a time",
+            Self::Stream => "A sustained stream of orders",
+            Self::Outbox => "The outbox poll",
+            Self::Idle => "The idle shop",
+        }
+    }
+
+    /// Measures this part with a shop of its own.
+    ///
+    /// # Errors
+    /// If the shop cannot be started, or does not do what it should.
+    pub(crate) async fn measure(self, pace: &Pace) -> Result<Section> {
+        eprintln!("bench: {}", self.title());
+        match self {
+            Self::Twin => twin::measure(pace).await,
+            Self::Single => single::measure(pace).await,
+            Self::Stream => stream::measure(pace).await,
+            Self::Outbox => outbox::measure(pace).await,
+            Self::Idle => idle::measure(pace).await,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The components beside the native twin, on the services' own ports: hello, a cached flower, a list, an order.
+
+use super::stage::{drop_database, order_of, pid, token};
+use crate::generator::{CONNECTIONS, Connection, Run, Target, load};
+use crate::pace::Pace;
+use crate::report::{Section, Table, verdict};
+use crate::statistics::{median, milliseconds, percentile};
+use crate::twin::{Running, Settings, Statements};
+use anyhow::{Context as _, Result, ensure};
+use contracts::{EventId, FlowerChanged, FlowerId, Money};
+use serde_json::Value;
+use shop_tests::events::{cloud_event, hand_over, unix_now};
+use shop_tests::shop::{JWT_KEY, free_port};
+use shop_tests::{Actor, Shop};
+use std::net::SocketAddr;
+
+/// The most connections that each side has to Postgres.
+const POSTGRES_CONNECTIONS: usize = 16;
+
+/// What spin.toml puts behind the address of a database, which the twin takes over.
+const POSTGRES_OPTIONS: &str = "connect_timeout=2&options=-c%20statement_timeout%3D4000%20-c%20idle_in_transaction_session_timeout%3D5000";
+
+/// How many orders the user has whose list is read.
+const ORDERS_IN_LIST: usize = 100;
+
+/// The same request for both sides.
+struct Scenario {
+    name: &'static str,
+    /// To the embedded host.
+    target: Target,
+    /// The least and the wanted share of the twin's requests per second.
+    shares: Option<(f64, f64)>,
+    /// Whether the twin has statements to prepare.
+    has_statements: bool,
+    /// Members that differ from answer to answer.
+    own_members: &'static [&'static str],
+}
+
+/// A server under load.
+struct Contender {
+    name: &'static str,
+    address: SocketAddr,
+    pid: u32,
+    runs: Vec<Run>,
+}
+
+pub(super) async fn measure(pace: &Pace) -> Result<Section> {
+    let mut shop = Shop::prepare().await?;
+    let catalog = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+    let ordering = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+    shop.start_host_with(&[
+        format!("--service-listen=catalog={catalog}"),
+        format!("--service-listen=ordering={ordering}"),
+        format!("--postgres-connections={POSTGRES_CONNECTIONS}"),
+    ])
+    .await?;
+    let pid = pid(&mut shop)?;
+    let per_call = Running::start(&settings(&shop, Statements::PerCall)?).await?;
+    let cached = Running::start(&settings(&shop, Statements::Cached)?).await?;
+
+    let (mut ratios, mut figures) = (ratio_table(), figure_table());
+    for scenario in scenarios(&shop, catalog, ordering).await? {
+        eprintln!("bench:   {}", scenario.name);
+        let mut contenders = vec![
+            Contender::new("component", scenario.target.address, pid),
+            Contender::new("twin", per_call.address, per_call.pid),
+        ];
+        if scenario.has_statements {
+            contenders.push(Contender::new(
+                "twin, statements cached",
+                cached.address,
+                cached.pid,
+            ));
+        }
+        for contender in &contenders {
+            scenario.check_same_answer(contender.address).await?;
+        }
+        shop.database().await?.batch_execute("checkpoint").await?;
+        take_turns(&scenario, &mut contenders, pace).await?;
+        add_rows(&scenario, &contenders, &mut ratios, &mut figures);
+    }
+    drop((per_call, cached));
+    shop.stop_host().await?;
+    drop_database(&shop).await?;
+    Ok(Section {
+        text: explanation(pace),
+        tables: vec![ratios, figures],
+    })
+}
+
+fn settings(shop: &Shop, statements: Statements) -> Result<Settings> {
+    let mut database = shop.login_url("ordering");
+    database.set_query(Some(POSTGRES_OPTIONS));
+    let variables = shop.variables()?;
+    let text = |name| variables.get(name).and_then(toml::Value::as_str);
+    let redis = text("redis").context("no Redis")?;
+    let number = text("redis_database").context("no Redis database")?;
+    Ok(Settings {
+        statements,
+        postgres_connections: POSTGRES_CONNECTIONS,
+        database_url: database.into(),
+        redis_url: format!("{redis}/{number}"),
+        jwt_key: JWT_KEY.to_owned(),
+    })
+}
+
+async fn scenarios(shop: &Shop, catalog: SocketAddr, ordering: SocketAddr) -> Result<Vec<Scenario>> {
+    let anybody = shop.anonymous()?;
+    let flowers = anybody.get("/api/catalog/flowers?limit=1").await?.expect(200)?;
+    let cached = flowers["items"][0]["id"].as_str().context("no flower")?;
+    let bought = tell_of_a_flower(shop, &anybody).await?;
+    let (reader, buyer) = (
+        token(&anybody.register().await?)?,
+        token(&anybody.register().await?)?,
+    );
+    let order = |token: &str| Target::post(ordering, "/orders", token, &order_of(&bought));
+
+    let mut connection = Connection::open(ordering).await?;
+    for _ in 0..ORDERS_IN_LIST {
+        connection.send(&order(&reader)?).await?;
+    }
+    shop.database().await?.batch_execute("vacuum analyze").await?;
+    let flower = Target::get(catalog, &format!("/catalog/flowers/{cached}"), None)?;
+    // The first of these puts it into the cache.
+    Connection::open(catalog).await?.send(&flower).await?;
+    Ok(vec![
+        Scenario {
+            name: "hello",
+            target: Target::get(ordering, "/health/live", None)?,
+            shares: None,
+            has_statements: false,
+            own_members: &[],
+        },
+        Scenario {
+            name: "cached flower",
+            target: flower,
+            shares: Some((0.25, 0.35)),
+            has_statements: false,
+            own_members: &[],
+        },
+        Scenario {
+            name: "list of 20 orders",
+            target: Target::get(ordering, "/orders?limit=20", Some(&reader))?,
+            shares: Some((0.38, 0.50)),
+            has_statements: true,
+            own_members: &[],
+        },
+        Scenario {
+            name: "order",
+            target: order(&buyer)?,
+            shares: Some((0.50, 0.65)),
+            has_statements: true,
+            own_members: &["id", "created_at", "updated_at"],
+        },
+    ])
+}
+
+/// Has ordering hear of a flower without a relay, which would be at work while others are measured.
+async fn tell_of_a_flower(shop: &Shop, anybody: &Actor) -> Result<String> {
+    let flower_id = FlowerId::new();
+    let flower = FlowerChanged {
+        flower_id,
+        version: 1,
+        name: "Bench Rose".to_owned(),
+        price: Money::rub(15_000)?,
+        deleted: false,
+    };
+    let event = cloud_event(EventId::new(), &flower.into())?;
+    let answer = hand_over(anybody, &shop.events_key()?, "ordering", &[event], unix_now()).await?;
+    let outcome = answer.expect(200)?["results"][0]["outcome"].take();
+    ensure!(
+        outcome == "processed",
+        "ordering did not take the flower: {outcome}"
+    );
+    Ok(flower_id.to_string())
+}
+
+impl Scenario {
+    /// Checks that the server at `address` answers what the component does: a twin that does something else proves
+    /// nothing.
+    async fn check_same_answer(&self, address: SocketAddr) -> Result<()> {
+        let theirs = self.answer(address).await?;
+        let ours = self.answer(self.target.address).await?;
+        ensure!(theirs == ours, "{}: {theirs} instead of {ours}", self.name);
+        Ok(())
+    }
+
+    async fn answer(&self, address: SocketAddr) -> Result<Value> {
+        let target = self.target.at(address);
+        let mut answer = Connection::open(address).await?.send_json(&target).await?;
+        without(&mut answer, self.own_members);
+        Ok(answer)
+    }
+}
+
+/// Removes the members `names` at every depth.
+fn without(value: &mut Value, names: &[&str]) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|name, _| !names.contains(&name.as_str()));
+            members.values_mut().for_each(|member| without(member, names));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| without(item, names)),
+        _ => {}
+    }
+}
+
+/// Each round begins with another contender, so that none always follows the same.
+async fn take_turns(scenario: &Scenario, contenders: &mut [Contender], pace: &Pace) -> Result<()> {
+    for round in 0..pace.rounds {
+        contenders.rotate_left(usize::from(round > 0));
+        for contender in contenders.iter_mut() {
+            let target = scenario.target.at(contender.address);
+            let run = load(target, contender.pid, pace.warm_up, pace.run).await;
+            let run = run.with_context(|| format!("{}, {}", scenario.name, contender.name))?;
+            contender.runs.push(run);
+        }
+    }
+    Ok(())
+}
+
+impl Contender {
+    fn new(name: &'static str, address: SocketAddr, pid: u32) -> Self {
+        Self {
+            name,
+            address,
+            pid,
+            runs: Vec::new(),
+        }
+    }
+
+    fn median(&self, figure: impl Fn(&Run) -> f64) -> f64 {
+        median(&self.runs.iter().map(figure).collect::<Vec<_>>())
+    }
+
+    /// Our requests per second as a share of the other's, round by round.
+    fn shares_of(&self, other: &Self) -> Vec<f64> {
+        let rounds = self.runs.iter().zip(&other.runs);
+        rounds.map(|(ours, theirs)| ours.rate() / theirs.rate()).collect()
+    }
+}
+
+fn ratio_table() -> Table {
+    Table::new(&[
+        "",
+        "component ÷ twin",
+        "lowest to highest round",
+        "floor",
+        "kept",
+        "aim",
+        "reached",
+        "÷ twin with cached statements",
+    ])
+}
+
+fn figure_table() -> Table {
+    Table::new(&["", "", "requests/s", "p50, ms", "p99, ms", "CPU per request, µs"])
+}
+
+fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, figures: &mut Table) {
+    let mut contenders: Vec<&Contender> = contenders.iter().collect();
+    contenders.sort_by_key(|contender| contender.name);
+    let [component, twins @ ..] = contenders.as_slice() else {
+        return;
+    };
+    let shares: Vec<Vec<f64>> = twins.iter().map(|twin| component.shares_of(twin)).collect();
+    let Some(main) = shares.first() else { return };
+    let share = median(main);
+    let (lowest, highest) = main.iter().fold((f64::MAX, 0.0_f64), |(low, high), share| {
+        (low.min(*share), high.max(*share))
+    });
+    let bound = |bound: Option<f64>| bound.map_or_else(String::new, |bound| format!("{bound:.2}"));
+    let kept = |bound: Option<f64>| bound.map_or("", |bound| verdict(share >= bound)).to_owned();
+    let (floor, aim) = scenario.shares.unzip();
+    ratios.row([
+        scenario.name.to_owned(),
+        format!("**{share:.2}**"),
+        format!("{lowest:.2} to {highest:.2}"),
+        bound(floor),
+        kept(floor),
+        bound(aim),
+        kept(aim),
+        shares
+            .get(1)
+            .map_or_else(String::new, |shares| format!("{:.2}", median(shares))),
+    ]);
+    for contender in &contenders {
+        let latency = |share| contender.median(|run| milliseconds(percentile(&run.latencies, share)));
+        figures.row([
+            scenario.name.to_owned(),
+            contender.name.to_owned(),
+            format!("{:.0}", contender.median(Run::rate)),
+            format!("{:.2}", latency(0.5)),
+            format!("{:.2}", latency(0.99)),
+            format!("{:.0}", contender.median(Run::cpu_per_request)),
+        ]);
+    }
+}
+
+fn explanation(pace: &Pace) -> String {
+    format!(
+        "On the service's own port, {CONNECTIONS} keep-alive connections in a closed loop, {} runs of {} s (after {} s \
+         that do not count) in turns; medians. The generator uses the same cores, which flatters the slower side of \
+         the ratio in `hello`; CPU per request is that of the serving process alone, without Postgres and Redis.\n\n\
+         The twin (`bench/src/twin`) is axum with the same SQL files, the same domain crate, the same Redis values and \
+         as many Postgres connections ({POSTGRES_CONNECTIONS}); both give the same JSON, which is checked before. It \
+         prepares each statement for each call, as `spin:postgres` does; the last column compares with one that \
+         prepares once per connection, which Spin's interface does not offer. The host also resets a connection that \
+         comes out of its pool, as Spin does; the twin does not.",
+        pace.rounds,
+        pace.run.as_secs_f64(),
+        pace.warm_up.as_secs_f64(),
+    )
+}

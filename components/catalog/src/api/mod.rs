@@ -1,0 +1,9 @@
+//! The catalog over HTTP: routes, shapes, and which problem each refusal is.
+
+mod bouquets;
+mod categories;
+mod flowers;
+mod routes;
+mod shapes;
+
+pub use routes::router;

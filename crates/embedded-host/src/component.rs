@@ -1,0 +1,199 @@
+//! A component that answers requests: reads the body, prepares what Spin would hand on, has an instance work on
+//! it, and turns whatever goes wrong into problem details.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::Instant;
+use wasmtime_wasi_http::WasiBody;
+
+use crate::config::{Limits, OnWrite};
+use crate::headers::{self, RouteHeaders};
+use crate::meters::Meters;
+use crate::pool::{Pool, Refusal};
+use crate::problem::{Origin, Problem, full};
+
+/// A longer answer is streamed, a shorter one sent in one piece: head and body leave in one write.
+const MAX_WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
+/// What is read of a body that is too large before it is refused: a client that still sends reads no answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a request came to a component.
+pub(crate) struct Visit<'a> {
+    pub(crate) route: &'a RouteHeaders,
+    /// What the route's wildcard stands for.
+    pub(crate) path_info: &'a str,
+    /// The client's address.
+    pub(crate) client: &'a HeaderValue,
+}
+
+/// A component of the manifest, loaded.
+pub(crate) struct Component {
+    name: Arc<str>,
+    pool: Pool,
+    limits: Limits,
+    meters: Arc<Meters>,
+    on_write: Option<OnWrite>,
+}
+
+impl Component {
+    pub(crate) fn new(
+        name: Arc<str>,
+        pool: Pool,
+        limits: Limits,
+        meters: Arc<Meters>,
+        on_write: Option<OnWrite>,
+    ) -> Component {
+        Component {
+            name,
+            pool,
+            limits,
+            meters,
+            on_write,
+        }
+    }
+
+    /// Always answers; failures are problem details.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, visit: Visit<'_>) -> Response<WasiBody>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let arrived = Instant::now();
+        let (parts, body) = request.into_parts();
+        let origin = Origin::of(&parts);
+        let may_write = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let response = match self.attempt(parts, body, visit).await {
+            Ok(response) => {
+                if may_write
+                    && response.status().as_u16() < 500
+                    && let Some(on_write) = &self.on_write
+                {
+                    on_write(&self.name);
+                }
+                response
+            }
+            Err(problem) => {
+                tracing::debug!(component = %self.name, path = origin.path(), ?problem, "the host answered itself");
+                problem.into_response(&origin)
+            }
+        };
+        self.meters.answered(response.status(), arrived.elapsed());
+        response
+    }
+
+    async fn attempt<B>(
+        &self,
+        mut parts: Parts,
+        body: B,
+        visit: Visit<'_>,
+    ) -> Result<Response<WasiBody>, Problem>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        headers::prepare(&mut parts, visit.route, visit.path_info, visit.client)
+            .map_err(Problem::malformed)?;
+        // The whole body is here before an instance is asked: a slow client occupies none.
+        let body = self.read(&parts.headers, body).await?;
+        parts.headers.remove(EXPECT);
+        let is_head = parts.method == Method::HEAD;
+        let deadline = Instant::now() + self.limits.request_timeout;
+        let answered = self
+            .pool
+            .run(Request::from_parts(parts, full(body)), deadline)
+            .await;
+        let response = answered.map_err(|refusal| self.explain(refusal))?;
+        match declared_length(response.headers()) {
+            Some(length) if length <= MAX_WHOLE_ANSWER_BYTES && !is_head => {
+                self.collect(response, deadline).await
+            }
+            _ => Ok(response),
+        }
+    }
+
+    fn explain(&self, refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::Busy => {
+                self.meters.rejections.increment(1);
+                Problem::OVERLOADED
+            }
+            Refusal::Late => {
+                self.meters.timeouts.increment(1);
+                Problem::TIMEOUT
+            }
+            Refusal::Failed => Problem::FAILED,
+        }
+    }
+
+    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Bytes, Problem>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        if declared_length(headers).is_some_and(|length| length > self.limits.max_body_bytes) {
+            drain(body, self.limits.max_body_bytes).await;
+            return Err(Problem::BODY_TOO_LARGE);
+        }
+        let limit = usize::try_from(self.limits.max_body_bytes).unwrap_or(usize::MAX);
+        let collected =
+            tokio::time::timeout(self.limits.request_timeout, Limited::new(body, limit).collect());
+        match collected.await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BODY_TOO_LARGE),
+            Ok(Err(_)) => Err(Problem::malformed("The body broke off.")),
+            Err(_) => Err(Problem::BODY_TIMEOUT),
+        }
+    }
+
+    /// The answer in one piece, or an honest failure instead of half an answer.
+    async fn collect(
+        &self,
+        response: Response<WasiBody>,
+        deadline: Instant,
+    ) -> Result<Response<WasiBody>, Problem> {
+        let (parts, body) = response.into_parts();
+        match tokio::time::timeout_at(deadline, body.collect()).await {
+            Ok(Ok(collected)) => Ok(Response::from_parts(parts, full(collected.to_bytes()))),
+            Ok(Err(error)) => {
+                tracing::warn!(component = %self.name, %error, "an answer broke off");
+                Err(Problem::FAILED)
+            }
+            Err(_) => Err(self.explain(Refusal::Late)),
+        }
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads and forgets, up to as much again as is allowed.
+async fn drain<B>(body: B, max_bytes: u64)
+where
+    B: Body<Data = Bytes> + Send,
+{
+    let mut body = std::pin::pin!(body);
+    let mut rest = max_bytes.saturating_mul(2);
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            if length > rest {
+                return;
+            }
+            rest -= length;
+        }
+    };
+    // However far it came: the answer is the same.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
+}

@@ -1,0 +1,134 @@
+//! What the embedded host is told at its start: where the manifest is, where to listen, how much of everything
+//! it may use. Nothing here is read from files or the environment, except by [`Config::new`].
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::variables::VariableSource;
+
+/// Called after a component answered a request that may have written something: the method is not GET, HEAD or
+/// OPTIONS, and the status is below 500. It gets the component's name and must return at once.
+pub type OnWrite = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What [`crate::Host::start`] needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// The application's manifest, `spin.toml`.
+    pub manifest: PathBuf,
+    /// Where the application's routes are served. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Components that are also served at an address of their own, where every path goes to that component.
+    pub service_addresses: Vec<(String, SocketAddr)>,
+    /// Values of variables, in the order given; of two for one name the later wins.
+    pub variables: Vec<VariableSource>,
+    /// The environment that is asked next, by the name `SPIN_VARIABLE_<NAME>`.
+    pub environment: HashMap<String, String>,
+    /// Where compiled components are kept between starts. `None` compiles at every start.
+    pub cache_dir: Option<PathBuf>,
+    /// Bounds on what requests may use.
+    pub limits: Limits,
+    /// How long an instance serves.
+    pub reuse: Reuse,
+    /// Told after each request that may have written.
+    pub on_write: Option<OnWrite>,
+}
+
+impl Config {
+    /// A configuration with the defaults for everything else; takes `SPIN_VARIABLE_*` from the process'
+    /// environment.
+    pub fn new(manifest: impl Into<PathBuf>, listen: SocketAddr) -> Config {
+        Config {
+            manifest: manifest.into(),
+            listen,
+            service_addresses: Vec::new(),
+            variables: Vec::new(),
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .filter(|(name, _)| name.starts_with("SPIN_VARIABLE_"))
+                .collect(),
+            cache_dir: None,
+            limits: Limits::default(),
+            reuse: Reuse::default(),
+            on_write: None,
+        }
+    }
+}
+
+/// Bounds on what requests may use. Those on instances, requests and connections hold for each component by
+/// itself, so that a flood at one cannot take what another needs.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long a component may take over its answer once the request is here; then 504. The body of a
+    /// request must arrive in the same time; else 408.
+    pub request_timeout: Duration,
+    /// How long a client may take over the head of its request, and how long a connection may be idle.
+    pub header_read_timeout: Duration,
+    /// Bytes of a request's body; then 413.
+    pub max_body_bytes: u64,
+    /// Bytes of memory of one instance.
+    pub max_instance_bytes: usize,
+    /// Instances of one component that live at the same time.
+    pub instances_per_component: u32,
+    /// Requests that one component works on at the same time.
+    pub requests_per_component: usize,
+    /// Requests that wait for one component beyond those; then 503.
+    pub queue_per_component: usize,
+    /// How long a request waits in that queue; then 503.
+    pub queue_timeout: Duration,
+    /// Connections to one Postgres address by one component.
+    pub postgres_connections: usize,
+    /// Client connections of all listeners together.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            request_timeout: Duration::from_secs(30),
+            header_read_timeout: Duration::from_secs(60),
+            max_body_bytes: 2 * 1024 * 1024,
+            max_instance_bytes: 64 * 1024 * 1024,
+            instances_per_component: 32,
+            requests_per_component: 256,
+            queue_per_component: 256,
+            queue_timeout: Duration::from_secs(2),
+            postgres_connections: 16,
+            max_connections: 4096,
+        }
+    }
+}
+
+/// How long an instance serves before it is replaced. The defaults are Spin's.
+#[derive(Clone, Copy, Debug)]
+pub struct Reuse {
+    /// Requests that one instance answers in its life; 1 gives each request an instance of its own.
+    pub max_requests: usize,
+    /// Requests that one instance works on at the same time.
+    pub max_concurrent_requests: usize,
+    /// How long an instance may wait for its next request.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Reuse {
+    fn default() -> Reuse {
+        Reuse {
+            max_requests: 128,
+            max_concurrent_requests: 16,
+            idle_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Reuse {
+    /// A fresh instance for each request.
+    pub fn never() -> Reuse {
+        Reuse {
+            max_requests: 1,
+            max_concurrent_requests: 1,
+            ..Reuse::default()
+        }
+    }
+}

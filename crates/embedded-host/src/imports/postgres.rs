@@ -1,0 +1,447 @@
+//! `spin:postgres`: connections from a pool per component and address, queries, commands. What a component sees is
+//! what it sees in Spin, failures included: the pool recycles without a ROLLBACK, each statement is prepared anew,
+//! and neither connecting nor waiting for the pool has a time limit of its own (`connect_timeout` in the address
+//! does). Without TLS: `sslmode=require` fails.
+
+mod types;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use futures::channel::oneshot;
+use futures::{Stream, StreamExt};
+use metrics::Gauge;
+use tokio_postgres::config::Host as PostgresHost;
+use tokio_postgres::{NoTls, RowStream};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{
+    Accessor, Destination, FutureReader, HasSelf, Resource, StreamProducer, StreamReader, StreamResult,
+    VecBuffer,
+};
+
+use super::Guest;
+use super::bindings::spin::postgres::postgres::{
+    Column, DbError, DbValue, Error, Host, HostConnection, HostConnectionBuilder,
+    HostConnectionBuilderWithStore, HostConnectionWithStore, ParameterValue, QueryError, RowSet,
+};
+use crate::grants::Grants;
+
+/// Addresses of one component whose pools are kept.
+const MAX_ADDRESSES: usize = 16;
+/// Rows that are handed to a guest at once.
+const MAX_BATCH: usize = 128;
+
+type Row = Vec<DbValue>;
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+/// The pools of one component, one per address.
+pub(crate) struct Pools {
+    pools: Mutex<HashMap<String, Pool>>,
+    max_connections: usize,
+    in_use: Gauge,
+}
+
+impl Pools {
+    pub(crate) fn new(max_connections: usize, in_use: Gauge) -> Pools {
+        Pools {
+            pools: Mutex::new(HashMap::new()),
+            max_connections,
+            in_use,
+        }
+    }
+
+    async fn connect(&self, address: &str) -> Result<Connection, Error> {
+        let pool = self.pool(address)?;
+        let client = pool
+            .get()
+            .await
+            .map_err(|error| Error::ConnectionFailed(format!("{error:?}")))?;
+        self.in_use.increment(1.0);
+        Ok(Connection {
+            client: Arc::new(Borrowed {
+                client,
+                in_use: self.in_use.clone(),
+            }),
+        })
+    }
+
+    fn pool(&self, address: &str) -> Result<Pool, Error> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(address) {
+            return Ok(pool.clone());
+        }
+        let config = parse(address)?;
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Clean,
+        };
+        let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
+            .max_size(self.max_connections)
+            .build()
+            .map_err(|error| Error::ConnectionFailed(error.to_string()))?;
+        if pools.len() >= MAX_ADDRESSES {
+            // A guest that makes up addresses loses pools, not the host its memory.
+            pools.clear();
+        }
+        pools.insert(address.to_owned(), pool.clone());
+        Ok(pool)
+    }
+}
+
+/// The parser's error says what is wrong, never what the address is.
+fn parse(address: &str) -> Result<tokio_postgres::Config, Error> {
+    address
+        .parse()
+        .map_err(|error: tokio_postgres::Error| Error::ConnectionFailed(error.to_string()))
+}
+
+/// An address may name several hosts; each must be granted. `hostaddr` would lead past the check and is refused.
+fn check_grants(grants: &Grants, address: &str) -> Result<(), Error> {
+    let config = parse(address)?;
+    if !config.get_hostaddrs().is_empty() {
+        return Err(Error::ConnectionFailed("hostaddr is not supported".to_owned()));
+    }
+    for (index, host) in config.get_hosts().iter().enumerate() {
+        let PostgresHost::Tcp(host) = host else {
+            return Err(Error::ConnectionFailed(
+                "Unix sockets are not supported".to_owned(),
+            ));
+        };
+        let port = match config.get_ports() {
+            [port] => Some(*port),
+            ports => ports.get(index).copied(),
+        };
+        if !grants.allow("postgres", host, port) {
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            return Err(Error::ConnectionFailed(format!(
+                "address postgres://{host}{port} is not permitted"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A connection as a guest holds it.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Connection {
+    client: Arc<Borrowed>,
+}
+
+/// A connection out of the pool. It goes back when the guest has dropped it and no call uses it any more.
+struct Borrowed {
+    client: Object,
+    in_use: Gauge,
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        self.in_use.decrement(1.0);
+    }
+}
+
+/// An address to connect to.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct ConnectionBuilder {
+    address: String,
+}
+
+async fn open<T: Send>(
+    accessor: &Accessor<T, HasSelf<Guest>>,
+    address: &str,
+) -> Answer<Resource<Connection>> {
+    let surroundings = accessor.with(|mut access| Arc::clone(&access.get().surroundings));
+    if let Err(error) = check_grants(&surroundings.grants, address) {
+        tracing::warn!(component = %surroundings.component, ?error, "refused a database address");
+        return Ok(Err(error));
+    }
+    match surroundings.postgres.connect(address).await {
+        Ok(connection) => accessor.with(|mut access| Ok(Ok(access.get().table.push(connection)?))),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn client_of<T>(
+    accessor: &Accessor<T, HasSelf<Guest>>,
+    connection: &Resource<Connection>,
+) -> wasmtime::Result<Arc<Borrowed>> {
+    accessor.with(|mut access| Ok(Arc::clone(&access.get().table.get(connection)?.client)))
+}
+
+fn query_failed(error: &tokio_postgres::Error) -> Error {
+    let as_text = format!("{error:?}");
+    Error::QueryFailed(match error.as_db_error() {
+        None => QueryError::Text(as_text),
+        Some(answered) => QueryError::DbError(DbError {
+            as_text,
+            severity: answered.severity().to_owned(),
+            code: answered.code().code().to_owned(),
+            message: answered.message().to_owned(),
+            detail: answered.detail().map(str::to_owned),
+            extras: extras(answered),
+        }),
+    })
+}
+
+/// Under the names that Spin gives them.
+fn extras(error: &tokio_postgres::error::DbError) -> Vec<(String, String)> {
+    let line = error.line().map(|line| line.to_string());
+    [
+        ("column", error.column()),
+        ("constraint", error.constraint()),
+        ("routine", error.routine()),
+        ("hint", error.hint()),
+        ("table", error.table()),
+        ("datatype", error.datatype()),
+        ("schema", error.schema()),
+        ("file", error.file()),
+        ("line", line.as_deref()),
+        ("where_", error.where_()),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+    .collect()
+}
+
+impl Host for Guest {}
+
+impl HostConnection for Guest {
+    fn open(&mut self, _address: String) -> Answer<Resource<Connection>> {
+        Ok(Err(only_async()))
+    }
+
+    fn query(
+        &mut self,
+        _connection: Resource<Connection>,
+        _statement: String,
+        _parameters: Vec<ParameterValue>,
+    ) -> Answer<RowSet> {
+        Ok(Err(only_async()))
+    }
+
+    fn execute(
+        &mut self,
+        _connection: Resource<Connection>,
+        _statement: String,
+        _parameters: Vec<ParameterValue>,
+    ) -> Answer<u64> {
+        Ok(Err(only_async()))
+    }
+
+    fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+/// A call that waits inside the guest would stall every request of its instance.
+fn only_async() -> Error {
+    Error::Other("use the async functions: this host does not implement the synchronous ones".to_owned())
+}
+
+impl HostConnectionBuilder for Guest {
+    fn new(&mut self, address: String) -> wasmtime::Result<Resource<ConnectionBuilder>> {
+        Ok(self.table.push(ConnectionBuilder { address })?)
+    }
+
+    fn set_ca_root(&mut self, _builder: Resource<ConnectionBuilder>, _certificate: String) -> Answer<()> {
+        Ok(Err(Error::Other(
+            "this host connects to databases without TLS".to_owned(),
+        )))
+    }
+
+    fn build(&mut self, _builder: Resource<ConnectionBuilder>) -> Answer<Resource<Connection>> {
+        Ok(Err(only_async()))
+    }
+
+    fn drop(&mut self, builder: Resource<ConnectionBuilder>) -> wasmtime::Result<()> {
+        self.table.delete(builder)?;
+        Ok(())
+    }
+}
+
+impl<T: Send> HostConnectionBuilderWithStore<T> for HasSelf<Guest> {
+    async fn build_async(
+        accessor: &Accessor<T, Self>,
+        builder: Resource<ConnectionBuilder>,
+    ) -> Answer<Resource<Connection>> {
+        let address = accessor.with(|mut access| -> wasmtime::Result<String> {
+            Ok(access.get().table.get(&builder)?.address.clone())
+        })?;
+        open(accessor, &address).await
+    }
+}
+
+impl<T: Send + 'static> HostConnectionWithStore<T> for HasSelf<Guest> {
+    async fn open_async(accessor: &Accessor<T, Self>, address: String) -> Answer<Resource<Connection>> {
+        open(accessor, &address).await
+    }
+
+    async fn execute_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<ParameterValue>,
+    ) -> Answer<u64> {
+        let borrowed = client_of(accessor, &connection)?;
+        let parameters = match types::to_sql(parameters) {
+            Ok(parameters) => parameters,
+            Err(reason) => return Ok(Err(Error::ValueConversionFailed(reason))),
+        };
+        Ok(borrowed
+            .client
+            .execute_raw(&statement, parameters)
+            .await
+            .map_err(|error| query_failed(&error)))
+    }
+
+    async fn query_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<ParameterValue>,
+    ) -> Answer<(Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>)> {
+        let borrowed = client_of(accessor, &connection)?;
+        let parameters = match types::to_sql(parameters) {
+            Ok(parameters) => parameters,
+            Err(reason) => return Ok(Err(Error::BadParameter(reason))),
+        };
+        let stream = match borrowed.client.query_raw(&statement, parameters).await {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(query_failed(&error))),
+        };
+        let (columns, rows, outcome) = Rows::start(Box::pin(stream)).await;
+        accessor.with(|mut access| {
+            let rows = StreamReader::new(&mut access, rows)?;
+            let outcome = FutureReader::new(&mut access, async move {
+                // The guest dropped the rows before their end: nothing failed.
+                Ok::<_, wasmtime::Error>(outcome.await.unwrap_or(Ok(())))
+            })?;
+            Ok(Ok((columns, rows, outcome)))
+        })
+    }
+}
+
+/// The rows of a query on their way into a guest. How it ends is told to `outcome`.
+struct Rows {
+    stream: Pin<Box<RowStream>>,
+    /// Read ahead, for the columns are taken from it.
+    first: Option<Row>,
+    outcome: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+impl Rows {
+    /// Waits for the first row. Without one the columns are empty, as in Spin.
+    async fn start(
+        mut stream: Pin<Box<RowStream>>,
+    ) -> (Vec<Column>, Rows, oneshot::Receiver<Result<(), Error>>) {
+        let (sender, receiver) = oneshot::channel();
+        let first = stream.next().await;
+        let mut rows = Rows {
+            stream,
+            first: None,
+            outcome: Some(sender),
+        };
+        let mut columns = Vec::new();
+        match first {
+            None => rows.end(Ok(())),
+            Some(Err(error)) => rows.end(Err(query_failed(&error))),
+            Some(Ok(row)) => {
+                columns = types::columns(&row);
+                match types::row(&row) {
+                    Ok(row) => rows.first = Some(row),
+                    Err(error) => rows.end(Err(error)),
+                }
+            }
+        }
+        (columns, rows, receiver)
+    }
+
+    fn end(&mut self, outcome: Result<(), Error>) {
+        if let Some(sender) = self.outcome.take() {
+            // The guest may have dropped its end: then it does not want to know.
+            let _ = sender.send(outcome);
+        }
+    }
+
+    /// As many rows as are there already. `Ready(true)` if they were the last.
+    fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Row>) -> Poll<bool> {
+        batch.extend(self.first.take());
+        while self.outcome.is_some() && batch.len() < MAX_BATCH {
+            match self.stream.as_mut().poll_next(cx) {
+                Poll::Pending if batch.is_empty() => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(false),
+                Poll::Ready(None) => self.end(Ok(())),
+                Poll::Ready(Some(Err(error))) => self.end(Err(query_failed(&error))),
+                Poll::Ready(Some(Ok(row))) => match types::row(&row) {
+                    Ok(row) => batch.push(row),
+                    Err(error) => self.end(Err(error)),
+                },
+            }
+        }
+        Poll::Ready(self.outcome.is_none())
+    }
+}
+
+impl<D> StreamProducer<D> for Rows {
+    type Item = Row;
+    type Buffer = VecBuffer<Row>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<'a, D>,
+        mut destination: Destination<'a, Row, VecBuffer<Row>>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        if destination.remaining(&mut store) == Some(0) {
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        let mut batch = Vec::new();
+        match self.poll_batch(cx, &mut batch) {
+            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(last) => {
+                destination.set_buffer(batch.into());
+                Poll::Ready(Ok(if last {
+                    StreamResult::Dropped
+                } else {
+                    StreamResult::Completed
+                }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::variables::{Template, Variables};
+
+    #[test]
+    fn every_host_of_an_address_must_be_granted() {
+        let variables = Variables::resolve([], &[], &HashMap::new()).unwrap();
+        let grant = Template::parse("postgres://10.0.0.1:5432").unwrap();
+        let grants = Grants::resolve(&[grant], &variables).unwrap();
+        for (address, allowed) in [
+            ("postgres://u:p@10.0.0.1/db", true),
+            ("postgres://10.0.0.1:5432/db?user=u&password=p", true),
+            ("host=10.0.0.1 user=u", true),
+            ("postgres://10.0.0.1:5433/db", false),
+            ("postgres://10.0.0.2/db", false),
+            ("postgres://10.0.0.1,10.0.0.2/db", false),
+            ("host=10.0.0.1 hostaddr=10.0.0.2", false),
+            ("host=/var/run/postgresql", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(check_grants(&grants, address).is_ok(), allowed, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_show_the_password() {
+        let error = check_grants(&Grants::default(), "postgres://u:hush@10.0.0.1/db").unwrap_err();
+        assert!(!format!("{error:?}").contains("hush"));
+    }
+}

@@ -1,0 +1,229 @@
+//! `spin:redis`: each `open` is a new TCP connection without any time limit, as in Spin; calls on it are pipelined.
+//! Guests bound their calls themselves, or the request's own limit ends them.
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands, AsyncConnectionConfig, Client, FromRedisValue, ParsingError, Value};
+use url::Url;
+use wasmtime::component::{Accessor, HasSelf, Resource};
+
+use super::Guest;
+use super::bindings::spin::redis::redis::{
+    Error, Host, HostConnection, HostConnectionWithStore, RedisParameter, RedisResult,
+};
+
+/// An open connection; closed when the guest drops it.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub struct Connection(MultiplexedConnection);
+
+type Answer<T> = wasmtime::Result<Result<T, Error>>;
+
+impl Host for Guest {}
+
+impl HostConnection for Guest {
+    fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+fn other(error: impl std::fmt::Display) -> Error {
+    Error::Other(error.to_string())
+}
+
+fn connection_of<T>(
+    accessor: &Accessor<T, HasSelf<Guest>>,
+    connection: &Resource<Connection>,
+) -> wasmtime::Result<MultiplexedConnection> {
+    accessor.with(|mut access| Ok(access.get().table.get(connection)?.0.clone()))
+}
+
+async fn connect(address: &str) -> Result<MultiplexedConnection, Error> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
+    let client = Client::open(address).map_err(|_| Error::InvalidAddress)?;
+    client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .map_err(other)
+}
+
+impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
+    async fn open(accessor: &Accessor<T, Self>, address: String) -> Answer<Resource<Connection>> {
+        let surroundings = accessor.with(|mut access| Arc::clone(&access.get().surroundings));
+        let Ok(url) = Url::parse(&address) else {
+            return Ok(Err(Error::InvalidAddress));
+        };
+        let granted = url
+            .host_str()
+            .is_some_and(|host| surroundings.grants.allow(url.scheme(), host, url.port()));
+        if !granted {
+            tracing::warn!(component = %surroundings.component, "no grant for this Redis address");
+            return Ok(Err(Error::InvalidAddress));
+        }
+        match connect(&address).await {
+            Ok(connection) => {
+                accessor.with(|mut access| Ok(Ok(access.get().table.push(Connection(connection))?)))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    async fn publish(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        channel: String,
+        payload: Vec<u8>,
+    ) -> Answer<()> {
+        let mut connection = connection_of(accessor, &connection)?;
+        Ok(connection.publish(channel, payload).await.map_err(other))
+    }
+
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+    ) -> Answer<Option<Vec<u8>>> {
+        let mut connection = connection_of(accessor, &connection)?;
+        Ok(connection.get(key).await.map_err(other))
+    }
+
+    async fn set(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+        value: Vec<u8>,
+    ) -> Answer<()> {
+        let mut connection = connection_of(accessor, &connection)?;
+        Ok(connection.set(key, value).await.map_err(other))
+    }
+
+    async fn incr(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+    ) -> Answer<i64> {
+        let mut connection = connection_of(accessor, &connection)?;
+        Ok(connection.incr(key, 1).await.map_err(other))
+    }
+
+    async fn del(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        keys: Vec<String>,
+    ) -> Answer<u32> {
+        let mut connection = connection_of(accessor, &connection)?;
+        Ok(connection.del(keys).await.map_err(other))
+    }
+
+    async fn sadd(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+        values: Vec<String>,
+    ) -> Answer<u32> {
+        let mut connection = connection_of(accessor, &connection)?;
+        Ok(connection
+            .sadd(key, values)
+            .await
+            .map_err(|error| match error.kind() {
+                redis::ErrorKind::UnexpectedReturnType => Error::TypeError,
+                _ => other(error),
+            }))
+    }
+
+    async fn smembers(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+    ) -> Answer<Vec<String>> {
+        let mut connection = connection_of(accessor, &connection)?;
+        Ok(connection.smembers(key).await.map_err(other))
+    }
+
+    async fn srem(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+        values: Vec<String>,
+    ) -> Answer<u32> {
+        let mut connection = connection_of(accessor, &connection)?;
+        Ok(connection.srem(key, values).await.map_err(other))
+    }
+
+    async fn execute(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        command: String,
+        arguments: Vec<RedisParameter>,
+    ) -> Answer<Vec<RedisResult>> {
+        let mut connection = connection_of(accessor, &connection)?;
+        let mut call = redis::cmd(&command);
+        for argument in arguments {
+            match argument {
+                RedisParameter::Int64(number) => call.arg(number),
+                RedisParameter::Binary(bytes) => call.arg(bytes),
+            };
+        }
+        let results: Result<Flattened, _> = call.query_async(&mut connection).await;
+        Ok(results.map(|results| results.0).map_err(other))
+    }
+}
+
+/// An answer of any shape as a flat list, as Spin gives it.
+struct Flattened(Vec<RedisResult>);
+
+impl FromRedisValue for Flattened {
+    fn from_redis_value(value: Value) -> Result<Flattened, ParsingError> {
+        let mut results = Vec::new();
+        flatten(value, &mut results)?;
+        Ok(Flattened(results))
+    }
+}
+
+fn flatten(value: Value, results: &mut Vec<RedisResult>) -> Result<(), ParsingError> {
+    results.push(match value {
+        Value::Nil => RedisResult::Nil,
+        Value::Int(number) => RedisResult::Int64(number),
+        Value::Boolean(flag) => RedisResult::Int64(i64::from(flag)),
+        Value::BulkString(bytes) => RedisResult::Binary(bytes),
+        Value::Double(number) => RedisResult::Binary(number.to_string().into_bytes()),
+        Value::SimpleString(text) => RedisResult::Status(text),
+        Value::Okay => RedisResult::Status("OK".to_owned()),
+        Value::Array(values) | Value::Set(values) => {
+            return values.into_iter().try_for_each(|value| flatten(value, results));
+        }
+        _ => return Err("an answer of a type that spin:redis does not have".into()),
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nested_answer_is_flattened() {
+        let nested = Value::Array(vec![
+            Value::Okay,
+            Value::Array(vec![Value::Int(1), Value::Nil, Value::BulkString(b"x".to_vec())]),
+        ]);
+        let Flattened(results) = Flattened::from_redis_value(nested).unwrap();
+        assert!(matches!(
+            results.as_slice(),
+            [
+                RedisResult::Status(status),
+                RedisResult::Int64(1),
+                RedisResult::Nil,
+                RedisResult::Binary(bytes),
+            ] if status == "OK" && bytes == b"x"
+        ));
+    }
+
+    #[test]
+    fn a_map_is_no_answer() {
+        assert!(Flattened::from_redis_value(Value::Map(Vec::new())).is_err());
+    }
+}

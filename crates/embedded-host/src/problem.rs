@@ -1,0 +1,203 @@
+//! What the host answers itself: problem details (RFC 9457) that say no more than a client may know.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use serde::Serialize;
+use uuid::Uuid;
+use wasmtime_wasi_http::WasiBody;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// An error answer of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    slug: &'static str,
+    title: &'static str,
+    detail: &'static str,
+}
+
+impl Problem {
+    const fn new(
+        status: StatusCode,
+        slug: &'static str,
+        title: &'static str,
+        detail: &'static str,
+    ) -> Problem {
+        Problem {
+            status,
+            slug,
+            title,
+            detail,
+        }
+    }
+
+    pub(crate) const fn malformed(detail: &'static str) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "malformed", "Malformed request", detail)
+    }
+
+    pub(crate) const NO_ROUTE: Problem = Problem::new(
+        StatusCode::NOT_FOUND,
+        "no-route",
+        "No such route",
+        "Nothing is served at this path.",
+    );
+
+    pub(crate) const BODY_TIMEOUT: Problem = Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body-timeout",
+        "Request timeout",
+        "The body did not arrive in time.",
+    );
+
+    pub(crate) const BODY_TOO_LARGE: Problem = Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body-too-large",
+        "Body too large",
+        "The body is larger than this server takes.",
+    );
+
+    /// The component trapped, or answered an error that is no response.
+    pub(crate) const FAILED: Problem = Problem::new(
+        StatusCode::BAD_GATEWAY,
+        "component-failed",
+        "Service failed",
+        "The service failed while it worked on this request.",
+    );
+
+    pub(crate) const OVERLOADED: Problem = Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overloaded",
+        "Overloaded",
+        "The service has as many requests as it can take.",
+    );
+
+    pub(crate) const TIMEOUT: Problem = Problem::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        "timeout",
+        "Timeout",
+        "The service did not answer in time.",
+    );
+
+    pub(crate) fn into_response(self, origin: &Origin) -> Response<WasiBody> {
+        let document = Document {
+            r#type: format!("/problems/{}", self.slug),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            instance: origin.uri.path(),
+        };
+        // A document of strings and a number can always be written.
+        let body = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
+        let mut response = Response::new(full(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(REQUEST_ID, origin.request_id());
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+}
+
+/// A body that is all there.
+pub(crate) fn full(bytes: Bytes) -> WasiBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What an error answer repeats of its request; kept aside while the request goes to a component.
+pub(crate) struct Origin {
+    uri: Uri,
+    request_id: Option<HeaderValue>,
+}
+
+impl Origin {
+    pub(crate) fn of(parts: &Parts) -> Origin {
+        Origin::new(&parts.uri, &parts.headers)
+    }
+
+    pub(crate) fn new(uri: &Uri, headers: &HeaderMap) -> Origin {
+        Origin {
+            uri: uri.clone(),
+            request_id: headers.get(REQUEST_ID).filter(|id| is_sane(id)).cloned(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The client's own if it is a sane one, else a new one.
+    fn request_id(&self) -> HeaderValue {
+        self.request_id.clone().unwrap_or_else(|| {
+            HeaderValue::try_from(Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("none"))
+        })
+    }
+}
+
+fn is_sane(id: &HeaderValue) -> bool {
+    let bytes = id.as_bytes();
+    (1..=MAX_REQUEST_ID_BYTES).contains(&bytes.len())
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn origin(request_id: Option<&str>) -> Origin {
+        let mut request = Request::get("/a?b=c");
+        if let Some(id) = request_id {
+            request = request.header("x-request-id", id);
+        }
+        Origin::of(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[tokio::test]
+    async fn a_problem_says_what_and_where() {
+        let response = Problem::OVERLOADED.into_response(&origin(Some("abc")));
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(response.headers()["x-request-id"], "abc");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({
+                "type": "/problems/overloaded",
+                "title": "Overloaded",
+                "status": 503,
+                "detail": "The service has as many requests as it can take.",
+                "instance": "/a",
+            })
+        );
+    }
+
+    #[test]
+    fn a_request_id_that_is_none_is_replaced() {
+        for id in ["a b", "<script>", "", &"x".repeat(129)] {
+            let answered = origin(Some(id)).request_id();
+            assert!(Uuid::parse_str(answered.to_str().unwrap()).is_ok(), "{id}");
+        }
+        assert!(Uuid::parse_str(origin(None).request_id().to_str().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,114 @@
+//! One channel in confirm mode. A window at a time: its returns are known to be its own only because no other window
+//! shares the channel.
+
+use super::message::Message;
+use super::window::{Confirm, Returned, Window};
+use crate::broker::Broker;
+use crate::crash_point::crash_point;
+use futures::future::{join_all, try_join_all};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{Channel, Confirmation};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the broker may take to confirm a window. After that nothing is known of it.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why nothing is known of what was published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PublishError {
+    #[error("RabbitMQ: {0}")]
+    Lost(#[from] lapin::Error),
+    #[error("RabbitMQ did not confirm within {} s", CONFIRM_PATIENCE.as_secs())]
+    Unconfirmed,
+    #[error("the lease ran out")]
+    LeaseLost,
+}
+
+pub(super) struct Publisher {
+    channel: Channel,
+    exchange: ShortString,
+}
+
+impl Publisher {
+    /// Waits until the broker is there.
+    pub(super) async fn open(broker: &Broker, exchange: &str) -> Result<Self, PublishError> {
+        let channel = broker.channel().await;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        timeout(CONFIRM_PATIENCE, select)
+            .await
+            .map_err(|_| PublishError::Unconfirmed)??;
+        let exchange = ShortString::try_new(exchange)
+            .map_err(|error| lapin::Error::from(std::io::Error::other(error)))?;
+        Ok(Self { channel, exchange })
+    }
+
+    /// Publishes a window and waits for all of its confirms. `still_ours` is asked before each message.
+    pub(super) async fn publish(
+        &self,
+        broker: &Broker,
+        window: &Window<Message>,
+        still_ours: impl Fn() -> bool,
+    ) -> Result<Vec<Confirm>, PublishError> {
+        let mut exchange = std::pin::pin!(async {
+            let sends = window.messages().map(|message| self.send(message, &still_ours));
+            let confirms = try_join_all(sends).await?;
+            crash_point("relay.published");
+            let answers = join_all(confirms).await;
+            answers.into_iter().map(|answer| Ok(confirm(answer?))).collect()
+        });
+        loop {
+            match timeout(CONFIRM_PATIENCE, &mut exchange).await {
+                Ok(confirms) => return confirms,
+                // A broker that has asked for silence confirms when it has room again.
+                Err(_) if broker.is_blocked() && still_ours() => {}
+                Err(_) => return Err(PublishError::Unconfirmed),
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        message: &Message,
+        still_ours: &impl Fn() -> bool,
+    ) -> Result<lapin::PublisherConfirm, PublishError> {
+        if !still_ours() {
+            return Err(PublishError::LeaseLost);
+        }
+        let options = BasicPublishOptions {
+            mandatory: message.mandatory,
+            immediate: false,
+        };
+        let confirm = self
+            .channel
+            .basic_publish(
+                self.exchange.clone(),
+                message.routing_key.clone(),
+                options,
+                message.body.as_bytes(),
+                message.properties.clone(),
+            )
+            .await?;
+        Ok(confirm)
+    }
+}
+
+fn confirm(confirmation: Confirmation) -> Confirm {
+    let acked = confirmation.is_ack();
+    let returned = confirmation.take_message().map(|back| Returned {
+        message_id: back
+            .delivery
+            .properties
+            .message_id()
+            .as_ref()
+            .map(|id| id.as_str().to_owned()),
+        reason: format!(
+            "no queue takes routing key {:?} ({} {})",
+            back.delivery.routing_key.as_str(),
+            back.reply_code,
+            back.reply_text
+        ),
+    });
+    Confirm { acked, returned }
+}

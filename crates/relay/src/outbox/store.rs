@@ -1,0 +1,144 @@
+//! The statements on one service's outbox, over one session.
+
+use super::floor::Place;
+use super::window::{Failure, Row};
+use crate::backoff::Backoff;
+use crate::database::{self, DatabaseError, in_schema, within};
+use std::time::SystemTime;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+
+/// What one poll asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Poll {
+    pub(super) rows: i64,
+    pub(super) partitions: super::lease::Partitions,
+    /// Rows on their way already; they still wait, as far as the database knows.
+    pub(super) in_flight: Vec<i64>,
+    /// Where to begin; `None` for the very start.
+    pub(super) begin: Option<Place>,
+}
+
+/// A row after an attempt that failed.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) id: i64,
+    pub(super) ordering_key: String,
+    pub(super) event_type: String,
+    pub(super) routing_key: String,
+    pub(super) attempts: i32,
+    pub(super) reason: String,
+    pub(super) parked: bool,
+}
+
+pub(super) struct Store {
+    client: Client,
+    poll: Statement,
+    mark: Statement,
+    back_off: Statement,
+    depth: Statement,
+}
+
+/// A batch holds no more, so a larger event could never be delivered.
+const LARGEST_BODY: i32 = event_batch::MAX_BATCH_BYTES as i32 - 2;
+/// Bounds the memory of a window, whatever its rows.
+const MOST_BYTES: i64 = 8 * 1024 * 1024;
+
+impl Store {
+    /// Connects, and checks that the server keeps what it acknowledges.
+    pub(super) async fn open(config: &tokio_postgres::Config, schema: &str) -> Result<Self, DatabaseError> {
+        let client = database::connect(config, &format!("relay {schema}")).await?;
+        database::check_durability(&client).await?;
+        // Every statement here is a short walk along an index. A planner with stale statistics of a table that is
+        // empty now and a backlog later must not come to think otherwise.
+        within(client.batch_execute("set enable_seqscan = off; set jit = off")).await?;
+        let prepare = async |sql| within(client.prepare(&in_schema(sql, schema))).await;
+        let poll = prepare(include_str!("sql/poll.sql")).await?;
+        let mark = prepare(include_str!("sql/mark.sql")).await?;
+        let back_off = prepare(include_str!("sql/back_off.sql")).await?;
+        let depth = prepare(include_str!("sql/depth.sql")).await?;
+        Ok(Self {
+            client,
+            poll,
+            mark,
+            back_off,
+            depth,
+        })
+    }
+
+    pub(super) async fn poll(&self, poll: &Poll) -> Result<Vec<Row>, DatabaseError> {
+        let all = poll.partitions == super::lease::Partitions::ALL;
+        let ours: Vec<i32> = poll.partitions.iter().map(i32::from).collect();
+        // Due before anything was ever written.
+        let (due, id) = poll.begin.unwrap_or((SystemTime::UNIX_EPOCH, 0));
+        let values: [&(dyn ToSql + Sync); 8] = [
+            &poll.rows,
+            &MOST_BYTES,
+            &LARGEST_BODY,
+            &all,
+            &ours,
+            &poll.in_flight,
+            &due,
+            &id,
+        ];
+        let rows = within(self.client.query(&self.poll, &values)).await?;
+        rows.iter()
+            .map(|row| read(row).map_err(DatabaseError::from))
+            .collect()
+    }
+
+    pub(super) async fn mark(&self, ids: &[i64]) -> Result<(), DatabaseError> {
+        within(self.client.execute(&self.mark, &[&ids])).await.map(drop)
+    }
+
+    pub(super) async fn back_off(
+        &self,
+        failures: &[Failure],
+        park_after: i32,
+        backoff: Backoff,
+    ) -> Result<Vec<Attempt>, DatabaseError> {
+        let ids: Vec<i64> = failures.iter().map(|failure| failure.id).collect();
+        let reasons: Vec<&str> = failures.iter().map(|failure| failure.reason.as_str()).collect();
+        let (first, most) = (backoff.first.as_secs_f64(), backoff.most.as_secs_f64());
+        let rows = within(
+            self.client
+                .query(&self.back_off, &[&ids, &reasons, &park_after, &first, &most]),
+        )
+        .await?;
+        rows.iter()
+            .map(|row| attempt(row).map_err(DatabaseError::from))
+            .collect()
+    }
+
+    /// How many rows are due (counted up to 10,001), and for how many seconds the oldest of them has been.
+    pub(super) async fn depth(&self) -> Result<(i64, f64), DatabaseError> {
+        let row = within(self.client.query_one(&self.depth, &[])).await?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    }
+}
+
+fn read(row: &tokio_postgres::Row) -> Result<Row, tokio_postgres::Error> {
+    let partition: i32 = row.try_get(5)?;
+    Ok(Row {
+        id: row.try_get(0)?,
+        due_at: row.try_get(1)?,
+        event_type: row.try_get(2)?,
+        routing_key: row.try_get(3)?,
+        ordering_key: row.try_get(4)?,
+        partition: u8::try_from(partition & 63).unwrap_or_default(),
+        body: row.try_get(6)?,
+        headers: row.try_get(7)?,
+    })
+}
+
+fn attempt(row: &tokio_postgres::Row) -> Result<Attempt, tokio_postgres::Error> {
+    Ok(Attempt {
+        id: row.try_get(0)?,
+        ordering_key: row.try_get(1)?,
+        event_type: row.try_get(2)?,
+        routing_key: row.try_get(3)?,
+        attempts: row.try_get(4)?,
+        reason: row.try_get(5)?,
+        parked: row.try_get(6)?,
+    })
+}

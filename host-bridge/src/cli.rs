@@ -1,0 +1,362 @@
+//! The command line. Every flag has an environment variable, so that a secret need not be in a list of processes.
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, Parser, Subcommand};
+use embedded_host::VariableSource;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Runs a Spin application, and carries events between its outbox tables, RabbitMQ and its components.
+///
+/// Logs go to stderr, one JSON object a line. SIGTERM and SIGINT let it finish what it is at; a second one ends it at
+/// once. Exit codes: 0 ended as asked, 1 could not start or failed, 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "host-bridge", version)]
+pub(crate) struct Cli {
+    /// What to log: `error`, `warn`, `info`, `debug` or `trace`, for parts as in `info,relay=debug`
+    #[arg(
+        long,
+        env = "SHOP_LOG_LEVEL",
+        default_value = "info",
+        global = true,
+        value_name = "FILTER"
+    )]
+    pub(crate) log_level: String,
+
+    /// Kill this process with SIGKILL at a named point, `point` or `point:count`: for tests
+    #[arg(long, env = "SHOP_CRASH_AT", hide = true, global = true, value_name = "POINT")]
+    pub(crate) crash_at: Option<String>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve the components of spin.toml over HTTP
+    Serve(Serve),
+    /// Carry events: outbox tables → RabbitMQ → components; run as many as you like
+    Relay(Relay),
+    /// Both serve and relay, in one process
+    Up(Up),
+    /// Bring logins, schemas, tables and grants to where they should be; safe to repeat
+    Migrate(Migrate),
+    /// Load demo data; safe to repeat
+    Seed(Seed),
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Relay {
+    #[command(flatten)]
+    pub(crate) bridge: BridgeArgs,
+
+    /// Where the components answer: /internal/<service>/events is called under this address
+    #[arg(
+        long,
+        env = "SHOP_EVENTS_URL",
+        default_value = "http://127.0.0.1:8000",
+        value_name = "URL"
+    )]
+    pub(crate) events_url: String,
+
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    #[command(flatten)]
+    pub(crate) bridge: BridgeArgs,
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+/// What every process that stays has.
+#[derive(Args)]
+pub(crate) struct ProcessArgs {
+    /// Where Prometheus finds /metrics
+    #[arg(
+        long,
+        env = "SHOP_METRICS_LISTEN",
+        default_value = "127.0.0.1:9100",
+        value_name = "ADDRESS"
+    )]
+    pub(crate) metrics_listen: SocketAddr,
+
+    /// How many seconds the end may take once it is asked for; what is not done by then is cut off
+    #[arg(long, env = "SHOP_DRAIN_TIMEOUT", default_value = "20", value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) drain_timeout: Duration,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Components")]
+pub(crate) struct HostArgs {
+    /// The application's manifest
+    #[arg(long, env = "SHOP_MANIFEST", default_value = "spin.toml", value_name = "FILE")]
+    pub(crate) manifest: PathBuf,
+
+    /// Where the application's routes are served
+    #[arg(
+        long,
+        env = "SHOP_LISTEN",
+        default_value = "127.0.0.1:8000",
+        value_name = "ADDRESS"
+    )]
+    pub(crate) listen: SocketAddr,
+
+    /// Serve one component on an address of its own as well: `ordering=127.0.0.1:8003` (repeatable)
+    #[arg(long, env = "SHOP_SERVICE_LISTEN", value_delimiter = ',', value_parser = pair::<SocketAddr>, value_name = "NAME=ADDRESS")]
+    pub(crate) service_listen: Vec<(String, SocketAddr)>,
+
+    /// A variable of spin.toml: `name=value`, `name=@file`, `@file.toml` or `@file.json` (repeatable, the last one
+    /// counts); then SPIN_VARIABLE_<NAME> of the environment is asked
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) variable: Vec<VariableSource>,
+
+    /// Keep compiled components here, so that the next start is quick
+    #[arg(long, env = "SHOP_CACHE_DIR", value_name = "FOLDER")]
+    pub(crate) cache_dir: Option<PathBuf>,
+
+    /// How many seconds a component may take over an answer; then 504
+    #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) request_timeout: Duration,
+
+    /// How many bytes the body of a request may have; then 413
+    #[arg(long, env = "SHOP_MAX_BODY_BYTES", default_value_t = 2 * 1024 * 1024, value_name = "BYTES")]
+    pub(crate) max_body_bytes: u64,
+
+    /// How many bytes of memory an instance may use
+    #[arg(long, env = "SHOP_MAX_INSTANCE_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES")]
+    pub(crate) max_instance_bytes: usize,
+
+    /// How many instances of one component may live at a time
+    #[arg(
+        long,
+        env = "SHOP_INSTANCES_PER_COMPONENT",
+        default_value_t = 32,
+        value_name = "COUNT"
+    )]
+    pub(crate) instances_per_component: u32,
+
+    /// How many requests one component works on at a time; as many more wait, then 503
+    #[arg(
+        long,
+        env = "SHOP_REQUESTS_PER_COMPONENT",
+        default_value_t = 256,
+        value_name = "COUNT"
+    )]
+    pub(crate) requests_per_component: usize,
+
+    /// How many connections one component may have to one Postgres address
+    #[arg(
+        long,
+        env = "SHOP_POSTGRES_CONNECTIONS",
+        default_value_t = 16,
+        value_name = "COUNT"
+    )]
+    pub(crate) postgres_connections: usize,
+
+    /// Give every request an instance of its own, instead of using one for many as Spin does
+    #[arg(long, env = "SHOP_FRESH_INSTANCES")]
+    pub(crate) fresh_instances: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Events")]
+pub(crate) struct BridgeArgs {
+    /// Exchanges, queues and outboxes
+    #[arg(
+        long,
+        env = "SHOP_TOPOLOGY",
+        default_value = "host-bridge/topology.toml",
+        value_name = "FILE"
+    )]
+    pub(crate) topology: PathBuf,
+
+    /// Postgres, with the bridge's own login: `postgres://shop_bridge:…@host/flower_shop_db`
+    #[arg(long, env = "SHOP_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) database_url: String,
+
+    /// Where the tables of a service are that has moved to a database of its own: `ordering=postgres://…` (repeatable)
+    #[arg(long, env = "SHOP_OUTBOX_URL", hide_env_values = true, value_delimiter = ' ', value_parser = pair::<String>, value_name = "SERVICE=URL")]
+    pub(crate) outbox_url: Vec<(String, String)>,
+
+    /// RabbitMQ: `amqp://user:…@host/vhost`
+    #[arg(long, env = "SHOP_AMQP_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) amqp_url: String,
+
+    /// The key that signs batches of events, `whsec_` and base64: the components' variable `events_key`
+    #[arg(
+        long,
+        env = "SHOP_EVENTS_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        required_unless_present = "events_key_file"
+    )]
+    pub(crate) events_key: Option<String>,
+
+    /// A file that holds that key
+    #[arg(
+        long,
+        env = "SHOP_EVENTS_KEY_FILE",
+        conflicts_with = "events_key",
+        value_name = "FILE"
+    )]
+    pub(crate) events_key_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Migrate {
+    /// Postgres, with a login that may create logins and schemas
+    #[arg(
+        long,
+        env = "SHOP_ADMIN_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) database_url: String,
+
+    /// Where a service is to live in a database of its own, with an admin's login: `ordering=postgres://…` (repeatable)
+    #[arg(long, value_parser = pair::<String>, value_name = "SERVICE=URL")]
+    pub(crate) service_database_url: Vec<(String, String)>,
+
+    /// A folder for each service, named as its schema, with files `V<number>__<name>.sql`
+    #[arg(
+        long,
+        env = "SHOP_MIGRATIONS",
+        default_value = "migrations",
+        value_name = "FOLDER"
+    )]
+    pub(crate) migrations: PathBuf,
+
+    /// Whose outboxes the bridge is to read
+    #[arg(
+        long,
+        env = "SHOP_TOPOLOGY",
+        default_value = "host-bridge/topology.toml",
+        value_name = "FILE"
+    )]
+    pub(crate) topology: PathBuf,
+
+    /// The password of a service's login `shop_<service>` (repeatable; others see it in a list of processes)
+    #[arg(long, value_parser = pair::<String>, value_name = "SERVICE=PASSWORD")]
+    pub(crate) password: Vec<(String, String)>,
+
+    /// A TOML file of these passwords: `ordering = "…"`
+    #[arg(long, env = "SHOP_PASSWORDS_FILE", value_name = "FILE")]
+    pub(crate) passwords_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Seed {
+    /// Postgres, with an admin's login
+    #[arg(
+        long,
+        env = "SHOP_ADMIN_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) database_url: String,
+
+    /// Where a service lives in a database of its own, with an admin's login: `ordering=postgres://…` (repeatable)
+    #[arg(long, value_parser = pair::<String>, value_name = "SERVICE=URL")]
+    pub(crate) service_database_url: Vec<(String, String)>,
+
+    /// A file `<service>.sql` for each service
+    #[arg(long, env = "SHOP_DEMO", default_value = "demo", value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+}
+
+/// What is wrong with a command line, on one line. A value that is refused is not repeated: it may be a secret.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let source = std::error::Error::source(error);
+    if let (Some(ContextValue::String(argument)), Some(source)) = (error.get(ContextKind::InvalidArg), source)
+    {
+        return format!("{argument}: {source}");
+    }
+    let text = error.render().to_string();
+    // What follows the first empty line repeats the usage.
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.trim_start_matches("error:").split_whitespace().collect();
+    format!("{}; --help explains", words.join(" "))
+}
+
+/// `name=value`. The error does not repeat the value, which may be a secret.
+fn pair<T: FromStr>(text: &str) -> Result<(String, T), String> {
+    let (name, value) = text.split_once('=').ok_or("it has the form NAME=VALUE")?;
+    let value = value
+        .parse()
+        .map_err(|_| format!("the value for {name:?} cannot be read"))?;
+    Ok((name.to_owned(), value))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is needed")?;
+    if !(0.0..=86_400.0).contains(&seconds) {
+        return Err("it lies between 0 and 86400".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_every_command_is_explained() {
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_told_in_one_line_without_the_value() {
+        let wrong = |arguments: &[&str]| {
+            let arguments = ["host-bridge"].iter().chain(arguments);
+            let Err(error) = Cli::try_parse_from(arguments) else {
+                panic!("it is wrong")
+            };
+            one_line(&error)
+        };
+        let line = wrong(&["migrate", "--database-url", "x", "--password", "secret"]);
+        assert!(
+            line.contains("--password") && !line.contains("secret") && !line.contains('\n'),
+            "{line}"
+        );
+        let line = wrong(&["relay", "--amqp-url", "x", "--events-key", "y"]);
+        assert!(line.contains("--database-url") && !line.contains('\n'), "{line}");
+        let line = wrong(&["rely"]);
+        assert!(line.contains("rely") && !line.contains('\n'), "{line}");
+    }
+
+    #[test]
+    fn a_value_that_may_be_a_secret_is_not_repeated() {
+        assert!(!pair::<SocketAddr>("a=secret").unwrap_err().contains("secret"));
+        assert_eq!(pair::<String>("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+    }
+}

@@ -1,0 +1,61 @@
+//! The one native process of the shop: serves its components (`serve`), carries events between outbox tables, RabbitMQ
+//! and services (`relay`), or both (`up`); and prepares databases (`migrate`, `seed`). What it does lives in the crates
+//! `embedded-host` and `relay`; here are the command line, the wiring, logs, metrics and signals.
+
+mod cli;
+mod database;
+mod migrate;
+mod observe;
+mod run;
+mod seed;
+mod signals;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Wrong usage.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version, which were asked for.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            say(&cli::one_line(&error));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line, whatever the causes look like: for who starts the process, not for who reads the logs.
+fn say(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "host-bridge: {}", reason.replace('\n', " "));
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    observe::log(&cli.log_level)?;
+    if let Some(point) = &cli.crash_at {
+        relay::crash_point::arm(point).map_err(|reason| anyhow::anyhow!("--crash-at: {reason}"))?;
+        tracing::warn!(point, "will be killed at this point: for tests only");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(serve) => run::serve(serve).await,
+            Command::Relay(relay) => run::relay(relay).await,
+            Command::Up(up) => run::up(up).await,
+            Command::Migrate(migrate) => migrate::migrate(migrate).await,
+            Command::Seed(seed) => seed::seed(seed).await,
+        }
+    })
+}

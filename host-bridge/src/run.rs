@@ -1,0 +1,109 @@
+//! The processes that stay: `serve`, `relay` and `up`.
+
+use crate::cli::{BridgeArgs, HostArgs, Relay, Serve, Up};
+use crate::observe;
+use crate::signals::Signals;
+use anyhow::Context;
+use embedded_host::{Host, OnWrite, Reuse};
+use event_batch::SigningKey;
+use relay::{Bridge, Nudge, Topology};
+use std::sync::{Arc, OnceLock};
+use tokio::time::Instant;
+
+/// Serves components until a signal comes.
+pub(crate) async fn serve(serve: Serve) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    observe::metrics(serve.process.metrics_listen)?;
+    let Some(host) = signals.unless(Host::start(host_config(serve.host, None))).await else {
+        return Ok(());
+    };
+    let host = host?;
+    signals.next().await;
+    signals.drain(host.drain(serve.process.drain_timeout)).await
+}
+
+/// Carries events until a signal comes.
+pub(crate) async fn relay(relay: Relay) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let config = bridge_config(relay.bridge, relay.events_url)?;
+    observe::metrics(relay.process.metrics_listen)?;
+    let Some(bridge) = signals.unless(Bridge::start(config)).await else {
+        return Ok(());
+    };
+    let bridge = bridge?;
+    signals.next().await;
+    signals.drain(bridge.drain(relay.process.drain_timeout)).await
+}
+
+/// Both, until a signal comes. What a component writes wakes the relay at once.
+pub(crate) async fn up(up: Up) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    // Everything that can be wrong without a server is found before one is asked.
+    let mut config = bridge_config(up.bridge, String::new())?;
+    observe::metrics(up.process.metrics_listen)?;
+    let nudge: Arc<OnceLock<Nudge>> = Arc::default();
+    let host = host_config(up.host, Some(waking(nudge.clone())));
+    let Some(host) = signals.unless(Host::start(host)).await else {
+        return Ok(());
+    };
+    let host = host?;
+    config.events_url = format!("http://{}", host.address());
+    let Some(bridge) = signals.unless(Bridge::start(config)).await else {
+        return Ok(());
+    };
+    let bridge = bridge?;
+    let _ = nudge.set(bridge.nudge());
+    signals.next().await;
+    let until = Instant::now() + up.process.drain_timeout;
+    // The bridge first, while the components it has called still answer. Clients are served meanwhile; what they write
+    // stays in the outbox.
+    let end = async {
+        bridge
+            .drain(until.saturating_duration_since(Instant::now()))
+            .await;
+        host.drain(until.saturating_duration_since(Instant::now())).await;
+    };
+    signals.drain(end).await
+}
+
+/// A component that has written something has the name of the service whose outbox it may have written to.
+fn waking(nudge: Arc<OnceLock<Nudge>>) -> OnWrite {
+    Arc::new(move |component| {
+        if let Some(nudge) = nudge.get() {
+            nudge.nudge_service(component);
+        }
+    })
+}
+
+fn host_config(args: HostArgs, on_write: Option<OnWrite>) -> embedded_host::Config {
+    let mut config = embedded_host::Config::new(args.manifest, args.listen);
+    config.service_addresses = args.service_listen;
+    config.variables = args.variable;
+    config.cache_dir = args.cache_dir;
+    config.limits.request_timeout = args.request_timeout;
+    config.limits.max_body_bytes = args.max_body_bytes;
+    config.limits.max_instance_bytes = args.max_instance_bytes;
+    config.limits.instances_per_component = args.instances_per_component;
+    config.limits.requests_per_component = args.requests_per_component;
+    config.limits.queue_per_component = args.requests_per_component;
+    config.limits.postgres_connections = args.postgres_connections;
+    if args.fresh_instances {
+        config.reuse = Reuse::never();
+    }
+    config.on_write = on_write;
+    config
+}
+
+fn bridge_config(args: BridgeArgs, events_url: String) -> anyhow::Result<relay::Config> {
+    let topology = Topology::load(&args.topology)?;
+    let key = match (args.events_key, args.events_key_file) {
+        (_, Some(file)) => {
+            std::fs::read_to_string(&file).with_context(|| format!("events key {}", file.display()))?
+        }
+        (key, None) => key.unwrap_or_default(),
+    };
+    let key = SigningKey::parse(key.trim()).context("the events key is not usable")?;
+    let mut config = relay::Config::new(topology, args.database_url, args.amqp_url, events_url, key);
+    config.outbox_urls = args.outbox_url.into_iter().collect();
+    Ok(config)
+}

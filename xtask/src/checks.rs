@@ -1,0 +1,284 @@
+//! `test`, `bench` and `ci`: everything that says whether the shop is right, and how fast it is. Each run has
+//! fresh servers of its own, so it never touches the shop of `up`.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::addresses::Addresses;
+use crate::builds;
+use crate::checkout::Checkout;
+use crate::process::Process;
+use crate::programs::on_path;
+use crate::progress::{Step, say};
+use crate::run::{Run, in_foreground};
+use crate::servers::{self, Kind, Servers, free_ports};
+use crate::shop::{Shop, close, ports};
+use crate::toolchain::cargo;
+use crate::up::try_lock;
+
+#[derive(clap::Args)]
+pub(crate) struct Test {
+    /// Run the black-box tests against a shop that runs elsewhere, for example in Spin
+    #[arg(long, value_name = "URL")]
+    against: Option<String>,
+
+    /// Run only tests whose name contains this
+    filter: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// Passed on to the bench
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// Fresh servers for one run; they stop when it ends, however it ends.
+struct Ground<'a> {
+    checkout: &'a Checkout,
+    servers: Servers,
+    /// The shop that the black-box tests visit.
+    bridge: Option<Process>,
+    _lock: File,
+}
+
+impl<'a> Ground<'a> {
+    /// Launches the servers of `.shop/<name>`, empty.
+    fn lay(checkout: &'a Checkout, name: &str) -> Result<Self> {
+        let folder = checkout.shop().join(name);
+        let lock = try_lock(&folder.with_extension("lock"))?
+            .with_context(|| format!("another `cargo xtask {name}` is at it in this checkout"))?;
+        servers::install(checkout, &Kind::ALL)?;
+        if folder.join("servers.json").exists() {
+            Servers::open(folder.clone())?.stop_all()?;
+        }
+        Servers::wipe(&folder)?;
+        let ground = Self {
+            checkout,
+            servers: Servers::open(folder)?,
+            bridge: None,
+            _lock: lock,
+        };
+        for kind in Kind::ALL {
+            ground.servers.launch(kind)?;
+        }
+        Ok(ground)
+    }
+
+    /// Opens a shop with the demo data; gives its address.
+    fn open_shop(&mut self) -> Result<String> {
+        let port = free_ports(ports)?;
+        let shop = Shop {
+            checkout: self.checkout,
+            folder: self.servers.folder(),
+            secrets: &self.servers.secrets,
+            addresses: Addresses::private(&self.servers)?,
+            port,
+            // Hashing passwords is what tests would spend their time on.
+            variables: &[("bcrypt_cost", "4")],
+        };
+        shop.prepare()?;
+        let bridge = &mut self.bridge;
+        shop.open(|started| {
+            *bridge = Some(started.clone());
+            Ok(())
+        })?;
+        Ok(format!("http://127.0.0.1:{port}"))
+    }
+
+    /// What tests and benches find their ground by.
+    fn describe(&self, command: &mut Command) -> Result<()> {
+        command
+            .env("SHOP_TEST_POSTGRES", self.servers.url(Kind::Postgres)?)
+            .env("SHOP_TEST_REDIS", self.servers.url(Kind::Redis)?)
+            .env("SHOP_TEST_AMQP", self.servers.url(Kind::Rabbitmq)?)
+            .env("SHOP_TEST_SERVERS", self.servers.book_path())
+            .env("SHOP_TEST_BRIDGE", self.checkout.bridge())
+            .env("SHOP_TEST_COMPONENTS", self.checkout.components())
+            .env("SHOP_TEST_XTASK", xtask()?);
+        Ok(())
+    }
+}
+
+impl Drop for Ground<'_> {
+    fn drop(&mut self) {
+        let step = Step::start("stopping the servers");
+        let bridge = self.bridge.as_ref().map_or(Ok(()), close);
+        match bridge.and(self.servers.stop_all()) {
+            Ok(()) => step.done(),
+            Err(error) => say(&format!("cannot stop the servers: {error:#}")),
+        }
+    }
+}
+
+fn xtask() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot tell where xtask is")
+}
+
+/// Builds everything and runs all tests.
+pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
+    if let Some(url) = &test.against {
+        return test_against(checkout, url, &test.filter);
+    }
+    let mut ground = Ground::lay(checkout, "test")?;
+    builds::components(checkout)?;
+    builds::tests(checkout)?;
+    ground.servers.await_all(&Kind::ALL)?;
+    let shop = ground.open_shop()?;
+    let mut command = runner(checkout, &test.filter);
+    ground.describe(&mut command)?;
+    command.env("SHOP_TEST_BASE_URL", shop);
+    pass(command)
+}
+
+/// The black-box tests alone; the shop, its servers and its demo data are someone else's.
+fn test_against(checkout: &Checkout, url: &str, filter: &[String]) -> Result<()> {
+    let mut command = cargo(checkout);
+    command
+        .args([
+            "test",
+            "--locked",
+            "--release",
+            "--workspace",
+            "--test",
+            "black_box",
+            "--",
+        ])
+        .args(filter);
+    command
+        .env("SHOP_TEST_BASE_URL", url)
+        .env("SHOP_TEST_XTASK", xtask()?);
+    pass(command)
+}
+
+/// nextest where it is installed (a hung or crashing test is then only itself), else `cargo test`.
+fn runner(checkout: &Checkout, filter: &[String]) -> Command {
+    let mut command = cargo(checkout);
+    if on_path("cargo-nextest").is_some() {
+        command.args([
+            "nextest",
+            "run",
+            "--locked",
+            "--cargo-profile",
+            "release",
+            "--workspace",
+        ]);
+        command.args(["--no-fail-fast"]);
+    } else {
+        command.args([
+            "test",
+            "--locked",
+            "--release",
+            "--workspace",
+            "--no-fail-fast",
+            "--",
+        ]);
+    }
+    command.args(filter);
+    command
+}
+
+fn pass(command: Command) -> Result<()> {
+    if !in_foreground(command)?.success() {
+        bail!("tests failed: see above");
+    }
+    Ok(())
+}
+
+/// Runs the bench on fresh servers.
+pub(crate) fn bench(checkout: &Checkout, bench: &Bench) -> Result<()> {
+    if !checkout.root().join("bench/Cargo.toml").is_file() {
+        bail!("this checkout has no bench yet");
+    }
+    let ground = Ground::lay(checkout, "bench")?;
+    builds::components(checkout)?;
+    let step = Step::start("building the host-bridge and the bench");
+    let mut build = cargo(checkout);
+    build.args([
+        "build",
+        "--locked",
+        "--release",
+        "--workspace",
+        "--bin",
+        "host-bridge",
+        "--bin",
+        "bench",
+    ]);
+    builds::build(checkout, step, build, "bench")?;
+    ground.servers.await_all(&Kind::ALL)?;
+    let mut command = Command::new(checkout.target().join("release/bench"));
+    command.args(&bench.args).current_dir(checkout.root());
+    ground.describe(&mut command)?;
+    if !in_foreground(command)?.success() {
+        bail!("the bench failed: see above");
+    }
+    Ok(())
+}
+
+/// What guards `main`.
+pub(crate) fn ci(checkout: &Checkout) -> Result<()> {
+    let mut fmt = cargo(checkout);
+    fmt.args(["fmt", "--all", "--check"]);
+    let step = Step::start("checking the format");
+    let ran = Run::of(&step, checkout.log("fmt")?).to_end(fmt)?;
+    if !ran.status.success() {
+        drop(step);
+        eprintln!("{}", ran.lines.join("\n"));
+        bail!("not formatted: run `cargo fmt --all`");
+    }
+    step.done();
+    deny(checkout)?;
+    let step = Step::start("linting");
+    let mut clippy = cargo(checkout);
+    // In release, to share build scripts and procedural macros with the build of the tests.
+    clippy.args([
+        "clippy",
+        "--locked",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    builds::build(checkout, step, clippy, "clippy")?;
+    test(
+        checkout,
+        &Test {
+            against: None,
+            filter: Vec::new(),
+        },
+    )
+}
+
+/// cargo-deny, where it is installed; its database of advisories only where that can be fetched.
+fn deny(checkout: &Checkout) -> Result<()> {
+    if on_path("cargo-deny").is_none() {
+        say("cargo-deny is not installed: licences, bans and advisories are not checked");
+        return Ok(());
+    }
+    let step = Step::start("checking licences, bans and sources");
+    let mut deny = cargo(checkout);
+    deny.args(["deny", "--all-features", "check", "bans", "licenses", "sources"]);
+    builds::build(checkout, step, deny, "deny")?;
+    let step = Step::start("fetching the advisories");
+    let mut fetch = cargo(checkout);
+    fetch.args(["deny", "fetch", "db"]);
+    if !Run::of(&step, checkout.log("deny-fetch")?)
+        .to_end(fetch)?
+        .status
+        .success()
+    {
+        drop(step);
+        say("the advisories cannot be fetched: not checked");
+        return Ok(());
+    }
+    step.done();
+    let step = Step::start("checking the advisories");
+    let mut advisories = cargo(checkout);
+    advisories.args(["deny", "--all-features", "check", "advisories"]);
+    builds::build(checkout, step, advisories, "deny")
+}

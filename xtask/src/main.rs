@@ -1,0 +1,160 @@
+//! `cargo xtask`: everything one does with this checkout, from running the shop to guarding `main`.
+//!
+//! Here is the command line. Each command lives in the module of its noun; what they share is below it:
+//! `servers` (private Postgres, Redis, RabbitMQ), `toolchain` and `builds`, `run` and `process`.
+
+mod addresses;
+mod builds;
+mod checkout;
+mod checks;
+mod interrupt;
+mod process;
+mod programs;
+mod progress;
+mod run;
+mod secrets;
+mod servers;
+mod shop;
+mod toolchain;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand, ValueEnum};
+use rustix::process::Signal;
+
+use crate::checkout::Checkout;
+use crate::interrupt::Interrupted;
+use crate::progress::Step;
+use crate::servers::{Kind, Servers};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Yellow.on_default().bold())
+    .usage(AnsiColor::Yellow.on_default().bold())
+    .literal(AnsiColor::Green.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+New here? `cargo xtask up` builds and starts everything, and says where to look.
+
+`up` uses Postgres, Redis and RabbitMQ at these addresses where they are set, and
+otherwise starts private ones that keep all they have under `.shop/`:
+  SHOP_ADMIN_DATABASE_URL   postgres://owner:password@host:5432/flower_shop_db
+  SHOP_REDIS_URL            redis://host:6379
+  SHOP_AMQP_URL             amqp://user:password@host:5672/%2f";
+
+/// The flower shop, on this machine
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", styles = STYLES, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build and start the whole shop with demo data, until Ctrl-C
+    Up(up::Up),
+    /// Stop the shop that `up` started in another terminal
+    Down,
+    /// Run all tests, on fresh servers of their own
+    Test(checks::Test),
+    /// Measure the shop, on fresh servers of its own
+    Bench(checks::Bench),
+    /// All that guards `main`: format, lints, dependencies, tests
+    Ci,
+    /// Build the WebAssembly components only
+    Components,
+    /// For tests: do something to one of the private servers
+    #[command(hide = true)]
+    Server(Server),
+}
+
+#[derive(clap::Args)]
+struct Server {
+    #[arg(value_enum)]
+    action: Action,
+    #[arg(value_enum)]
+    name: Kind,
+    /// Whose server: that of the tests, the bench, or the shop of `up`
+    #[arg(long, value_enum, default_value = "test")]
+    of: Whose,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Action {
+    /// Start it and wait until it takes connections
+    Start,
+    /// Stop it in order
+    Stop,
+    /// Stop it as a power cut would
+    Kill,
+    Restart,
+    /// Hold it still: connections stay open, nothing answers
+    Pause,
+    Resume,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Whose {
+    Test,
+    Bench,
+    Up,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(130),
+        Err(error) => {
+            // One line, and never a backtrace: `{:#}` is the message with its causes.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    interrupt::install()?;
+    let checkout = Checkout::find()?;
+    match &cli.command {
+        Task::Up(up) => up::up(&checkout, up),
+        Task::Down => up::down(&checkout),
+        Task::Test(test) => checks::test(&checkout, test),
+        Task::Bench(bench) => checks::bench(&checkout, bench),
+        Task::Ci => checks::ci(&checkout),
+        Task::Components => builds::components(&checkout),
+        Task::Server(server) => server.run(&checkout),
+    }
+}
+
+impl Server {
+    fn run(&self, checkout: &Checkout) -> Result<()> {
+        let folder = match self.of {
+            Whose::Test => checkout.shop().join("test"),
+            Whose::Bench => checkout.shop().join("bench"),
+            Whose::Up => checkout.shop(),
+        };
+        let servers = Servers::open(folder)?;
+        let name = self.name;
+        match self.action {
+            Action::Start => start(&servers, name),
+            Action::Stop => servers.stop(name),
+            Action::Kill => servers.kill(name),
+            Action::Restart => servers.stop(name).and_then(|()| start(&servers, name)),
+            Action::Pause => servers.signal(name, Signal::STOP),
+            Action::Resume => servers.signal(name, Signal::CONT),
+        }
+    }
+}
+
+fn start(servers: &Servers, name: Kind) -> Result<()> {
+    let step = Step::start(format!("starting {}", name.name()));
+    servers.launch(name)?;
+    servers.await_ready(name, &step)?;
+    step.done();
+    Ok(())
+}
