@@ -150,46 +150,59 @@ pub(crate) fn down(checkout: &Checkout) -> Result<()> {
         return Ok(());
     }
     let _lock = lock(checkout)?;
-    if !stop_leftovers(checkout)? {
+    let shop = stop_leftovers(checkout)?;
+    let grounds = stop_idle_grounds(checkout)?;
+    if !shop && !grounds {
         say("nothing is running");
     }
     Ok(())
 }
 
-/// Stops what an `up` that was killed left running; true if there was something.
+/// Stops what an `up` that was killed left running; true if there was something. Only the shop's own: servers of
+/// tests may be in somebody's use.
 fn stop_leftovers(checkout: &Checkout) -> Result<bool> {
     let bridge = read_running(checkout).bridge.filter(Process::lives);
-    let mut folders = vec![checkout.shop()];
-    for name in ["test", "bench"] {
-        let folder = checkout.shop().join(name);
-        // Held by a run that is still at it.
-        if folder.is_dir() && try_lock(&folder.with_extension("lock"))?.is_some() {
-            folders.push(folder);
-        }
-    }
-    let mut left = Vec::new();
-    for folder in folders
-        .into_iter()
-        .filter(|folder| folder.join("servers.json").exists())
-    {
-        let servers = Servers::open(folder)?;
-        if servers.any_lives()? {
-            left.push(servers);
-        }
-    }
-    if bridge.is_none() && left.is_empty() {
+    let servers = living_servers(checkout.shop())?;
+    if bridge.is_none() && servers.is_none() {
         return Ok(false);
     }
     let step = Step::start("stopping what an earlier run left behind");
     if let Some(bridge) = bridge {
         close(&bridge)?;
     }
-    for servers in left {
+    if let Some(servers) = servers {
         servers.stop_all()?;
     }
     remove(&running_path(checkout))?;
     step.done();
     Ok(true)
+}
+
+/// Stops servers of tests and benches that no run holds; true if there were some.
+fn stop_idle_grounds(checkout: &Checkout) -> Result<bool> {
+    let mut found = false;
+    for name in ["test", "bench"] {
+        let folder = checkout.shop().join(name);
+        let Some(_lock) = try_lock(&folder.with_extension("lock"))? else {
+            continue;
+        };
+        if let Some(servers) = living_servers(folder)? {
+            let step = Step::start(format!("stopping the servers of `cargo xtask {name}`"));
+            servers.stop_all()?;
+            step.done();
+            found = true;
+        }
+    }
+    Ok(found)
+}
+
+/// The servers kept in a folder, if one of them runs.
+fn living_servers(folder: PathBuf) -> Result<Option<Servers>> {
+    if !folder.join("servers.json").exists() {
+        return Ok(None);
+    }
+    let servers = Servers::open(folder)?;
+    Ok(servers.any_lives()?.then_some(servers))
 }
 
 fn lock(checkout: &Checkout) -> Result<File> {

@@ -88,7 +88,7 @@ pub struct FlowerChanged {
     pub deleted: bool,
 }
 
-/// A bouquet is new, or its name, price, content or existence changed.
+/// A bouquet is new, or its name, price or existence changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BouquetChanged {
     pub bouquet_id: BouquetId,

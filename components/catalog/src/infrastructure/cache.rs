@@ -18,7 +18,7 @@
 //!   at random, so none ever comes back, not even after Redis lost the key or all it had. What is dead ends at its TTL.
 //!
 //! With two writers each takes the rights away after its own commit; what a reader loaded between the two dies with
-//! the second. A command that arrives late does no harm: a `DEL` only costs a load, a store is compared when it runs.
+//! the second. A command that arrives late does no harm: a `DEL` costs a load, a store counts only with its right.
 //! If a writer dies between commit and answer, or cannot reach Redis though readers can, they see the old value until
 //! its TTL at most: what the shop promises has that hole, because the alternative is to refuse writes without Redis.
 //! Redis must not bring back what was deleted, so it keeps nothing on disk.

@@ -1,6 +1,6 @@
 -- A page of the matching orders, newest first, and how many match in all. One row without an order says the count
--- of a page that is empty.
-with matching as (
+-- of a page that is empty. `matching` is read twice, each time by the index that fits: not materialized.
+with matching as not materialized (
     select id
     from orders
     where ($1::uuid is null or user_id = $1::uuid)
