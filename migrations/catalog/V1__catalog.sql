@@ -105,5 +105,9 @@ create table outbox_messages (
 -- The relay's poll: what is due and neither published nor parked.
 create index outbox_messages_due on outbox_messages (due_at, id) where processed_at is null and parked_at is null;
 
+-- And whether an earlier row of the same key still waits.
+create index outbox_messages_key on outbox_messages (ordering_key, id)
+where processed_at is null and parked_at is null;
+
 -- Pruning walks by age.
 create index outbox_messages_processed on outbox_messages (processed_at) where processed_at is not null;
