@@ -1,7 +1,9 @@
 //! The events, by the architecture's names. Each carries what its consumers need, so that none has to ask back.
 //! Consumers tolerate fields that they do not know; a change that they could not bear raises the schema version.
 
-use crate::{BouquetId, EventId, FlowerId, Money, OrderId, PaymentId, PaymentMethod, ShipmentId, Timestamp, UserId};
+use crate::{
+    BouquetId, EventId, FlowerId, Money, OrderId, PaymentId, PaymentMethod, ShipmentId, Timestamp, UserId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;

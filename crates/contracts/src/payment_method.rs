@@ -46,6 +46,9 @@ impl FromStr for PaymentMethod {
     type Err = UnknownPaymentMethod;
 
     fn from_str(name: &str) -> Result<Self, UnknownPaymentMethod> {
-        Self::ALL.into_iter().find(|method| method.as_str() == name).ok_or(UnknownPaymentMethod)
+        Self::ALL
+            .into_iter()
+            .find(|method| method.as_str() == name)
+            .ok_or(UnknownPaymentMethod)
     }
 }

@@ -51,7 +51,9 @@ impl FromStr for Timestamp {
 
     /// Takes every RFC 3339 time.
     fn from_str(text: &str) -> Result<Self, InvalidTime> {
-        DateTime::parse_from_rfc3339(text).map(|time| time.to_utc().into()).map_err(|_| InvalidTime)
+        DateTime::parse_from_rfc3339(text)
+            .map(|time| time.to_utc().into())
+            .map_err(|_| InvalidTime)
     }
 }
 

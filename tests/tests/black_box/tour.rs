@@ -9,16 +9,36 @@ use tokio::process::Command;
 async fn the_tour_of_the_readme_leads_to_a_completed_order() -> Result<()> {
     let readme = std::fs::read_to_string(root().join("README.md"))?;
     let tour = readme.split("## A tour").nth(1).context("no tour")?;
-    let script = tour.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).context("no script")?;
+    let script = tour
+        .split("```sh\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .context("no script")?;
     let mut command = Command::new("bash");
-    command.args(["-euo", "pipefail", "-c", script]).env("SHOP", variable("SHOP_TEST_BASE_URL")?).kill_on_drop(true);
+    command
+        .args(["-euo", "pipefail", "-c", script])
+        .env("SHOP", variable("SHOP_TEST_BASE_URL")?)
+        .kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(60), command.output())
         .await
         .context("the tour does not end")??;
     let seen = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{}: {seen}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    for promised in ["\"Red Rose\"", "\"status\":\"shipping\"", "\"status\":\"delivered\"", "ShipmentDelivered"] {
-        ensure!(seen.contains(promised), "the tour does not show {promised}: {seen}");
+    ensure!(
+        output.status.success(),
+        "{}: {seen}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for promised in [
+        "\"Red Rose\"",
+        "\"status\":\"shipping\"",
+        "\"status\":\"delivered\"",
+        "ShipmentDelivered",
+    ] {
+        ensure!(
+            seen.contains(promised),
+            "the tour does not show {promised}: {seen}"
+        );
     }
     Ok(())
 }

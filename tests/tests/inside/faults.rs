@@ -28,7 +28,9 @@ async fn customer(shop: &Shop) -> Result<(Actor, String)> {
         .await?
         .expect(200)?;
     let rose = roses["items"][0]["id"].as_str().context("no rose")?.to_owned();
-    user.order_once_known(&rose, "pm_card_visa").await.with_context(|| shop.log("relay-0"))?;
+    user.order_once_known(&rose, "pm_card_visa")
+        .await
+        .with_context(|| shop.log("relay-0"))?;
     Ok((user, rose))
 }
 
