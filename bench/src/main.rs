@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 use pace::Pace;
 use parts::Part;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Measures the shop and prints what it found as Markdown
 #[derive(Parser)]
@@ -45,8 +46,17 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let cli = Cli::parse();
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
     if let Some(Command::Twin(settings)) = cli.command {
         return twin::serve(settings).await;
     }

@@ -13,6 +13,9 @@ use crate::progress::Step;
 use crate::run::{Ran, Run};
 use crate::toolchain::{Wasm, cargo};
 
+/// Most of those minutes are wasmtime's.
+pub(crate) const HINT: &str = "the first time takes minutes";
+
 /// Builds every component to `target/wasm32-wasip2/wasm/*.wasm`.
 pub(crate) fn components(checkout: &Checkout) -> Result<()> {
     let wasm = Wasm::find_or_install(checkout)?;
@@ -47,7 +50,7 @@ fn component_names(checkout: &Checkout) -> Result<Vec<String>> {
 
 /// Builds the host-bridge; `--workspace` so that features unify and wasmtime is compiled once for all uses.
 pub(crate) fn bridge(checkout: &Checkout) -> Result<()> {
-    let step = Step::start("building the host-bridge (the first time takes minutes)");
+    let step = Step::long("building the host-bridge", HINT);
     let mut command = cargo(checkout);
     command.args([
         "build",
@@ -63,7 +66,7 @@ pub(crate) fn bridge(checkout: &Checkout) -> Result<()> {
 /// Builds all native programs and tests. Not by `cargo test --no-run`, which leaves out programs that no test of
 /// their own package needs.
 pub(crate) fn tests(checkout: &Checkout) -> Result<()> {
-    let step = Step::start("building the host-bridge and the tests (the first time takes minutes)");
+    let step = Step::long("building the host-bridge and the tests", HINT);
     let mut command = cargo(checkout);
     command.args([
         "build",

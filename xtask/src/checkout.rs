@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 pub(crate) struct Checkout {
     root: PathBuf,
+    xtask: PathBuf,
 }
 
 impl Checkout {
@@ -18,7 +19,14 @@ impl Checkout {
             .parent()
             .context("xtask stands in no workspace")?
             .to_path_buf();
-        Ok(Self { root })
+        // Asked at the start: later a rebuild may have replaced the file, and the system would say "(deleted)".
+        let xtask = std::env::current_exe().context("cannot tell where xtask is")?;
+        Ok(Self { root, xtask })
+    }
+
+    /// The program that runs.
+    pub(crate) fn xtask(&self) -> &Path {
+        &self.xtask
     }
 
     pub(crate) fn root(&self) -> &Path {

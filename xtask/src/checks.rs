@@ -2,7 +2,6 @@
 //! fresh servers of its own, so it never touches the shop of `up`.
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -62,7 +61,8 @@ impl<'a> Ground<'a> {
             bridge: None,
             _lock: lock,
         };
-        for kind in Kind::ALL {
+        ground.servers.keep()?;
+        for kind in Kind::ALL.into_iter().rev() {
             ground.servers.launch(kind)?;
         }
         Ok(ground)
@@ -98,7 +98,7 @@ impl<'a> Ground<'a> {
             .env("SHOP_TEST_SERVERS", self.servers.book_path())
             .env("SHOP_TEST_BRIDGE", self.checkout.bridge())
             .env("SHOP_TEST_COMPONENTS", self.checkout.components())
-            .env("SHOP_TEST_XTASK", xtask()?);
+            .env("SHOP_TEST_XTASK", self.checkout.xtask());
         Ok(())
     }
 }
@@ -112,10 +112,6 @@ impl Drop for Ground<'_> {
             Err(error) => say(&format!("cannot stop the servers: {error:#}")),
         }
     }
-}
-
-fn xtask() -> Result<PathBuf> {
-    std::env::current_exe().context("cannot tell where xtask is")
 }
 
 /// Builds everything and runs all tests.
@@ -150,7 +146,7 @@ fn test_against(checkout: &Checkout, url: &str, filter: &[String]) -> Result<()>
         .args(filter);
     command
         .env("SHOP_TEST_BASE_URL", url)
-        .env("SHOP_TEST_XTASK", xtask()?);
+        .env("SHOP_TEST_XTASK", checkout.xtask());
     pass(command)
 }
 
@@ -195,7 +191,7 @@ pub(crate) fn bench(checkout: &Checkout, bench: &Bench) -> Result<()> {
     }
     let ground = Ground::lay(checkout, "bench")?;
     builds::components(checkout)?;
-    let step = Step::start("building the host-bridge and the bench");
+    let step = Step::long("building the host-bridge and the bench", builds::HINT);
     let mut build = cargo(checkout);
     build.args([
         "build",

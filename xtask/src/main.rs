@@ -27,7 +27,6 @@ use rustix::process::Signal;
 
 use crate::checkout::Checkout;
 use crate::interrupt::Interrupted;
-use crate::progress::Step;
 use crate::servers::{Kind, Servers};
 
 const STYLES: Styles = Styles::styled()
@@ -152,9 +151,6 @@ impl Server {
 }
 
 fn start(servers: &Servers, name: Kind) -> Result<()> {
-    let step = Step::start(format!("starting {}", name.name()));
     servers.launch(name)?;
-    servers.await_ready(name, &step)?;
-    step.done();
-    Ok(())
+    servers.await_all(&[name])
 }

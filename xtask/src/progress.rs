@@ -20,6 +20,11 @@ pub(crate) struct Step {
 impl Step {
     /// Begins a step; `text` reads as something going on: "building the components".
     pub(crate) fn start(text: impl Into<String>) -> Self {
+        Self::long(text, "")
+    }
+
+    /// Begins a step with a hint at how long it may take.
+    pub(crate) fn long(text: impl Into<String>, hint: &str) -> Self {
         let text = text.into();
         let now = Instant::now();
         let bar = on_terminal().then(|| {
@@ -29,11 +34,17 @@ impl Step {
                 bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
             }
             bar.set_prefix(text.clone());
+            bar.set_message(hint.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
         if bar.is_none() {
-            eprintln!("-- {text}");
+            let hint = if hint.is_empty() {
+                String::new()
+            } else {
+                format!(" ({hint})")
+            };
+            eprintln!("-- {text}{hint}");
         }
         Self {
             text,
@@ -46,7 +57,7 @@ impl Step {
     /// To be called while waiting; `detail` is how far it is, and may be empty.
     pub(crate) fn goes_on(&self, detail: &str) {
         if let Some(bar) = &self.bar {
-            if bar.message() != detail {
+            if !detail.is_empty() && bar.message() != detail {
                 bar.set_message(detail.to_owned());
             }
         } else if self.reported.get().elapsed() >= LOG_EVERY {

@@ -67,13 +67,17 @@ pub(crate) fn up(checkout: &Checkout, up: &Up) -> Result<()> {
 
 fn run(checkout: &Checkout, servers: &Servers, port: u16) -> Result<()> {
     note(checkout, |running| running.xtask = Process::this().ok())?;
-    // The servers boot while the compilers work.
-    for kind in addresses::private() {
-        servers.launch(kind)?;
+    // The servers boot while the compilers work. RabbitMQ takes longest, so it goes first.
+    let private = addresses::private();
+    servers.keep()?;
+    for kind in private.iter().rev() {
+        servers.launch(*kind)?;
     }
     builds::components(checkout)?;
     builds::bridge(checkout)?;
-    servers.await_all(&addresses::private())?;
+    let (postgres, others): (Vec<Kind>, Vec<Kind>) =
+        private.into_iter().partition(|kind| *kind == Kind::Postgres);
+    servers.await_all(&postgres)?;
     let shop = Shop {
         checkout,
         folder: servers.folder(),
@@ -83,6 +87,7 @@ fn run(checkout: &Checkout, servers: &Servers, port: u16) -> Result<()> {
         variables: &[],
     };
     shop.prepare()?;
+    servers.await_all(&others)?;
     let bridge = shop.open(|bridge| note(checkout, |running| running.bridge = Some(bridge.clone())))?;
     show(port);
     while bridge.lives() {
@@ -151,18 +156,17 @@ pub(crate) fn down(checkout: &Checkout) -> Result<()> {
     }
     let _lock = lock(checkout)?;
     let shop = stop_leftovers(checkout)?;
-    let grounds = stop_idle_grounds(checkout)?;
+    let grounds = stop_abandoned_grounds(checkout)?;
     if !shop && !grounds {
         say("nothing is running");
     }
     Ok(())
 }
 
-/// Stops what an `up` that was killed left running; true if there was something. Only the shop's own: servers of
-/// tests may be in somebody's use.
+/// Stops what an `up` that was killed left running; true if there was something.
 fn stop_leftovers(checkout: &Checkout) -> Result<bool> {
     let bridge = read_running(checkout).bridge.filter(Process::lives);
-    let servers = living_servers(checkout.shop())?;
+    let servers = servers_left_over(checkout.shop())?;
     if bridge.is_none() && servers.is_none() {
         return Ok(false);
     }
@@ -178,15 +182,15 @@ fn stop_leftovers(checkout: &Checkout) -> Result<bool> {
     Ok(true)
 }
 
-/// Stops servers of tests and benches that no run holds; true if there were some.
-fn stop_idle_grounds(checkout: &Checkout) -> Result<bool> {
+/// Stops what a killed `test` or `bench` left running; true if there was something.
+fn stop_abandoned_grounds(checkout: &Checkout) -> Result<bool> {
     let mut found = false;
     for name in ["test", "bench"] {
         let folder = checkout.shop().join(name);
         let Some(_lock) = try_lock(&folder.with_extension("lock"))? else {
             continue;
         };
-        if let Some(servers) = living_servers(folder)? {
+        if let Some(servers) = servers_left_over(folder)? {
             let step = Step::start(format!("stopping the servers of `cargo xtask {name}`"));
             servers.stop_all()?;
             step.done();
@@ -196,13 +200,14 @@ fn stop_idle_grounds(checkout: &Checkout) -> Result<bool> {
     Ok(found)
 }
 
-/// The servers kept in a folder, if one of them runs.
-fn living_servers(folder: PathBuf) -> Result<Option<Servers>> {
+/// The servers kept in a folder, if a run that is no more left them running. Those that somebody started by hand,
+/// with `server start`, are left alone.
+fn servers_left_over(folder: PathBuf) -> Result<Option<Servers>> {
     if !folder.join("servers.json").exists() {
         return Ok(None);
     }
     let servers = Servers::open(folder)?;
-    Ok(servers.any_lives()?.then_some(servers))
+    Ok(servers.are_left_over()?.then_some(servers))
 }
 
 fn lock(checkout: &Checkout) -> Result<File> {

@@ -6,7 +6,7 @@ use crate::report::{Section, Table, verdict};
 use crate::statistics::median;
 use anyhow::{Context as _, Result, ensure};
 use shop_tests::Shop;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
@@ -111,11 +111,19 @@ impl Polls {
         })
     }
 
-    /// As a relay asks that holds every partition and has nothing in flight.
+    /// As a relay asks that holds every partition, has nothing in flight and begins at the very start.
     async fn poll(&mut self, client: &Client) -> Result<()> {
         let (ours, in_flight): (Vec<i32>, Vec<i64>) = ((0..64).collect(), Vec::new());
-        let parameters: [&(dyn ToSql + Sync); 6] =
-            [&256_i64, &8_388_608_i64, &1_048_574_i32, &true, &ours, &in_flight];
+        let parameters: [&(dyn ToSql + Sync); 8] = [
+            &256_i64,
+            &8_388_608_i64,
+            &1_048_574_i32,
+            &true,
+            &ours,
+            &in_flight,
+            &SystemTime::UNIX_EPOCH,
+            &0_i64,
+        ];
         let started = Instant::now();
         let rows = client.query(&self.poll, &parameters).await?;
         self.seen.push(started.elapsed().as_secs_f64() * 1e3);

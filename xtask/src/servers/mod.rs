@@ -59,6 +59,15 @@ impl Kind {
         }
     }
 
+    fn title(self) -> &'static str {
+        match self {
+            Self::Postgres => "Postgres",
+            Self::Redis => "Redis",
+            Self::Rabbitmq => "RabbitMQ",
+            Self::Epmd => "RabbitMQ's port mapper",
+        }
+    }
+
     fn need(self) -> Need {
         match self {
             Self::Postgres => Need {
@@ -99,6 +108,9 @@ type Entries = BTreeMap<Kind, Entry>;
 #[derive(Default, Serialize, Deserialize)]
 struct Book {
     servers: Entries,
+    /// The run that will stop them when it ends; servers without one were started by hand and stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keeper: Option<Process>,
 }
 
 /// The servers of one shop.
@@ -127,17 +139,26 @@ impl Servers {
     pub(crate) fn url(&self, kind: Kind) -> Result<String> {
         let entry = self.read()?.servers.remove(&kind);
         Ok(entry
-            .with_context(|| format!("{} was never started", kind.name()))?
+            .with_context(|| format!("{} was never started", kind.title()))?
             .url)
     }
 
-    /// Whether one of them runs.
-    pub(crate) fn any_lives(&self) -> Result<bool> {
+    /// Notes that this xtask will stop them.
+    pub(crate) fn keep(&self) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut book = self.read()?;
+        book.keeper = Some(Process::this()?);
+        self.write(&book)
+    }
+
+    /// Whether some of them run that were to be stopped by a run which is no more.
+    pub(crate) fn are_left_over(&self) -> Result<bool> {
         let book = self.read()?;
-        Ok(book
+        let run = book
             .servers
             .values()
-            .any(|entry| entry.process.as_ref().is_some_and(Process::lives)))
+            .any(|entry| entry.process.as_ref().is_some_and(Process::lives));
+        Ok(run && book.keeper.is_some_and(|keeper| !keeper.lives()))
     }
 
     /// Starts a server, without waiting until it takes connections.
@@ -193,7 +214,7 @@ impl Servers {
     ///
     /// # Errors
     /// When it ends instead, with the last line of its log.
-    pub(crate) fn await_ready(&self, kind: Kind, step: &Step) -> Result<()> {
+    fn await_ready(&self, kind: Kind, step: &Step) -> Result<()> {
         let started = Instant::now();
         let entry = self
             .read()?
@@ -203,12 +224,12 @@ impl Servers {
         let process = entry.process.clone().context("the server was never started")?;
         while !self.is_ready(kind, &entry) {
             if !process.lives() {
-                bail!("{} ended at once: {}", kind.name(), last_line(&entry.log));
+                bail!("{} ended at once: {}", kind.title(), last_line(&entry.log));
             }
             if started.elapsed() > START_LIMIT {
-                bail!("{} does not start: {}", kind.name(), last_line(&entry.log));
+                bail!("{} does not start: {}", kind.title(), last_line(&entry.log));
             }
-            step.goes_on(kind.name());
+            step.goes_on(kind.title());
             interrupt::pause(Duration::from_millis(50))?;
         }
         if kind == Kind::Postgres {
@@ -222,14 +243,8 @@ impl Servers {
         if kinds.is_empty() {
             return Ok(());
         }
-        let step = Step::start(format!(
-            "starting {}",
-            kinds
-                .iter()
-                .map(|kind| kind.name())
-                .collect::<Vec<_>>()
-                .join(", ")
-        ));
+        let titles: Vec<&str> = kinds.iter().map(|kind| kind.title()).collect();
+        let step = Step::start(format!("starting {}", titles.join(", ")));
         for kind in kinds {
             self.await_ready(*kind, &step)?;
         }
@@ -291,7 +306,10 @@ impl Servers {
         for kind in [Kind::Rabbitmq, Kind::Redis, Kind::Postgres] {
             self.stop(kind)?;
         }
-        Ok(())
+        let _lock = self.lock()?;
+        let mut book = self.read()?;
+        book.keeper = None;
+        self.write(&book)
     }
 
     /// Holds a server still (`Signal::STOP`) or lets it go on (`Signal::CONT`).
@@ -299,7 +317,7 @@ impl Servers {
         let book = self.read()?;
         let process = book.servers.get(&kind).and_then(|entry| entry.process.as_ref());
         process
-            .with_context(|| format!("{} does not run", kind.name()))?
+            .with_context(|| format!("{} does not run", kind.title()))?
             .signal_tree(signal)
     }
 
@@ -373,8 +391,8 @@ fn spawn(mut command: Command, kind: Kind, log: &Path) -> Result<Process> {
         .process_group(0);
     let child = command
         .spawn()
-        .with_context(|| format!("cannot start {}", kind.name()))?;
-    Process::adopt(child).with_context(|| format!("{} did not start: {}", kind.name(), last_line(log)))
+        .with_context(|| format!("cannot start {}", kind.title()))?;
+    Process::adopt(child).with_context(|| format!("{} did not start: {}", kind.title(), last_line(log)))
 }
 
 /// The last line of a log that says something.

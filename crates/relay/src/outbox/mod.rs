@@ -236,6 +236,7 @@ struct Term<'a> {
     next_window: u64,
     cadence: Cadence,
     floor: Floor,
+    blocked: Condition,
     draining: bool,
 }
 
@@ -253,6 +254,7 @@ impl<'a> Term<'a> {
             next_window: 0,
             cadence: Cadence::new(outbox.settings.poll),
             floor: Floor::default(),
+            blocked: Condition::new(format!("publishing for {}", outbox.service)),
             draining: false,
         }
     }
@@ -277,7 +279,11 @@ impl<'a> Term<'a> {
                 () = sleep_until(self.cadence.due), if self.may_poll() => {}
                 () = self.outbox.wake.notified() => self.cadence.wake(),
                 () = self.session.changed() => {}
-                () = self.outbox.drain.cancelled(), if !self.draining => self.draining = true,
+                () = self.outbox.drain.cancelled(), if !self.draining => {
+                    self.draining = true;
+                    // What it would have found stays where it is.
+                    self.polling = None;
+                }
                 trouble = &mut sampling => return Err(trouble.into()),
             }
         }
@@ -301,9 +307,12 @@ impl<'a> Term<'a> {
             return;
         }
         if self.outbox.broker.is_blocked() {
+            self.blocked
+                .down("RabbitMQ is short of memory or disk, and asks for silence");
             self.cadence.pause(BROKER_PAUSE);
             return;
         }
+        self.blocked.up();
         let poll = Poll {
             rows: i64::from(self.outbox.settings.window),
             partitions: self.session.usable(),

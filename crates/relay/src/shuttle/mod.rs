@@ -41,7 +41,8 @@ const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How the shuttle goes about it.
 #[derive(Clone, Copy, Debug)]
 pub struct ShuttleSettings {
-    /// The most deliveries of a queue that are in memory at a time.
+    /// The most deliveries of a queue that are in memory at a time. One that stays there for half an hour unacknowledged,
+    /// because its service goes on answering `retry`, makes the broker end the channel and deliver all of them again.
     pub prefetch: u16,
     pub line: LineSettings,
 }
@@ -190,8 +191,8 @@ impl<'a> Watch<'a> {
                 delivery = consumer.next(), if !self.draining => {
                     self.accept(delivery.ok_or(Trouble::Cancelled)??);
                     // Those that have arrived with it may go in the same batch.
-                    while let Some(Some(Ok(more))) = consumer.next().now_or_never() {
-                        self.accept(more);
+                    while let Some(more) = consumer.next().now_or_never() {
+                        self.accept(more.ok_or(Trouble::Cancelled)??);
                     }
                 }
                 answer = wait(&mut self.posting) => {
@@ -217,10 +218,11 @@ impl<'a> Watch<'a> {
 
     /// Begins what can be begun now. Returns when to look again if nothing happens before.
     fn begin(&mut self) -> Option<Instant> {
-        if self.burying.is_none() && !self.to_bury.is_empty() {
-            if let (Some(burial), Some(burier)) = (self.to_bury.pop_front(), self.burier.take()) {
-                self.burying = Some(Box::pin(burier.bury(burial)));
-            }
+        if self.burying.is_none()
+            && !self.to_bury.is_empty()
+            && let (Some(burial), Some(burier)) = (self.to_bury.pop_front(), self.burier.take())
+        {
+            self.burying = Some(Box::pin(burier.bury(burial)));
         }
         if self.draining || self.asking.is_some() {
             return None;
