@@ -1,6 +1,13 @@
 //! `migrate` and `seed` against a real Postgres: repeatable, safe when two run at once, and each login shut out from
 //! everything that is not its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 #[path = "../../crates/relay/tests/support/mod.rs"]
 mod support;
 

@@ -1,5 +1,12 @@
 //! Real relay processes, paused and killed: each key's order holds, nothing is lost, nothing dies of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 #[path = "../../crates/relay/tests/support/mod.rs"]
 mod support;
 

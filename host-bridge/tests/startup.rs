@@ -1,5 +1,12 @@
 //! How the process starts and ends: what is wrong is told in one line, and a signal is all it takes to end it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::io::Read;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};

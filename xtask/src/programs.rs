@@ -16,6 +16,7 @@ use crate::run::{OnSignal, Run};
 
 /// Something to be installed if it is not there.
 pub(crate) struct Need {
+    pub(crate) title: &'static str,
     pub(crate) debian: &'static str,
     pub(crate) homebrew: &'static str,
     pub(crate) present: fn() -> bool,
@@ -75,23 +76,22 @@ pub(crate) fn ensure(checkout: &Checkout, needs: &[Need]) -> Result<()> {
             None => Ok(()),
         };
     }
+    let titles: Vec<&str> = missing.iter().map(|need| need.title).collect();
+    let titles = titles.join(", ");
     let homebrew: Vec<&str> = missing.iter().map(|need| need.homebrew).collect();
     if cfg!(target_os = "macos") {
         bail!(
-            "something is missing; install it with: brew install {}",
+            "not installed: {titles}; install with: brew install {}",
             homebrew.join(" ")
         );
     }
+    let debian = debian.join(" ");
     if on_path("apt-get").is_some() {
         bail!(
-            "something is missing; install it with: sudo apt-get install -y --no-install-recommends {}",
-            debian.join(" ")
+            "not installed: {titles}; install with: sudo apt-get install -y --no-install-recommends {debian}"
         );
     }
-    bail!(
-        "something is missing; install with your system's package manager: {}",
-        debian.join(", ")
-    );
+    bail!("not installed: {titles}; install with your system's package manager");
 }
 
 /// Installs Debian packages without starting the services that are in them.

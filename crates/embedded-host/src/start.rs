@@ -70,13 +70,16 @@ fn check_services(config: &Config, manifest: &Manifest) -> Result<(), StartError
     Ok(())
 }
 
+/// What each component gets, and what counts what it does, by its name.
+type Surrounded = HashMap<String, (Arc<Surroundings>, Arc<Meters>)>;
+
 /// What each component gets, its templates filled in.
 fn surround(
     config: &Config,
     manifest: &Manifest,
     variables: &Variables,
     client: &Client,
-) -> Result<HashMap<String, (Arc<Surroundings>, Arc<Meters>)>, StartError> {
+) -> Result<Surrounded, StartError> {
     let mut all = HashMap::new();
     for (name, entry) in &manifest.components {
         let meters = Arc::new(Meters::of(name));

@@ -1,5 +1,12 @@
 //! What the host answers and does by itself, without any guest.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

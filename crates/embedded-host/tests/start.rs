@@ -1,6 +1,13 @@
 //! What keeps the host from starting, each told in one line. Guests are tried where they are built: the black-box
 //! suite runs the real components.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 

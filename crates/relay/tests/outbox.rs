@@ -1,6 +1,13 @@
 //! The relay against a real Postgres and a real RabbitMQ: what is written is published, once if nothing fails, and each
 //! key in its order.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use event_batch::Outcome;

@@ -1,9 +1,16 @@
 //! The shuttle against a real RabbitMQ and a service that misbehaves as it is told to.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use event_batch::Outcome;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -342,6 +349,59 @@ async fn what_dies_again_while_nobody_has_looked_is_the_same_letter() {
     };
     eventually("its second death is counted", async || deaths().await == 2).await;
     assert_eq!(dead_letters(&stage).await.len(), 1);
+    bridge.drain(Duration::from_secs(10)).await;
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn what_the_broker_dead_letters_itself_is_written_down_with_the_key_it_was_published_with() {
+    let stage = Stage::new().await;
+    let service = Service::willing().await;
+    let declares = stage.bridge(&service).await;
+    stage.write(&["a"]).await;
+    service.until(1).await;
+    declares.drain(Duration::from_secs(10)).await;
+    let connection = Connection::connect(&stage.amqp_url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let (exchange, options) = (
+        stage.topology.exchange.as_str().into(),
+        BasicPublishOptions::default(),
+    );
+    let body = br#"{"id": "e1"}"#;
+    let properties = BasicProperties::default().with_message_id("shop:7".into());
+    channel
+        .basic_publish(exchange, "thing.else".into(), options, body, properties)
+        .await
+        .unwrap();
+    eventually("somebody rejects it", async || {
+        let got = channel
+            .basic_get(stage.queue().into(), BasicGetOptions::default())
+            .await
+            .unwrap();
+        match got {
+            None => false,
+            Some(message) => message
+                .reject(BasicRejectOptions { requeue: false })
+                .await
+                .unwrap(),
+        }
+    })
+    .await;
+    let bridge = stage.bridge(&service).await;
+    eventually("it is written down", async || {
+        !dead_letters(&stage).await.is_empty()
+    })
+    .await;
+    let reason = "dead-lettered by RabbitMQ: rejected".to_owned();
+    assert_eq!(
+        dead_letters(&stage).await,
+        [(stage.queue(), "e1".to_owned(), reason)]
+    );
+    let key = "select routing_key from bridge.dead_letters";
+    let key: String = stage.database.query_one(key, &[]).await.unwrap().get(0);
+    assert_eq!(key, "thing.else");
     bridge.drain(Duration::from_secs(10)).await;
     stage.clear().await;
 }

@@ -69,22 +69,16 @@ impl Kind {
     }
 
     fn need(self) -> Need {
-        match self {
-            Self::Postgres => Need {
-                debian: "postgresql",
-                homebrew: "postgresql@17",
-                present: postgres::is_installed,
-            },
-            Self::Redis => Need {
-                debian: "redis-server",
-                homebrew: "redis",
-                present: redis::is_installed,
-            },
-            Self::Rabbitmq | Self::Epmd => Need {
-                debian: "rabbitmq-server",
-                homebrew: "rabbitmq",
-                present: rabbitmq::is_installed,
-            },
+        let (debian, homebrew, present): (_, _, fn() -> bool) = match self {
+            Self::Postgres => ("postgresql", "postgresql@17", postgres::is_installed),
+            Self::Redis => ("redis-server", "redis", redis::is_installed),
+            Self::Rabbitmq | Self::Epmd => ("rabbitmq-server", "rabbitmq", rabbitmq::is_installed),
+        };
+        Need {
+            title: self.title(),
+            debian,
+            homebrew,
+            present,
         }
     }
 }

@@ -1,8 +1,7 @@
 //! A stage for tests of the bridge: a database and queues of their own on real servers, and a service that answers as it
 //! is told to. The servers' addresses come from the environment; `cargo xtask test` sets them.
 
-// Each test file uses its own part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use event_batch::{BatchAnswer, EventResult, Outcome, SignatureHeaders, SigningKey};
 use futures::StreamExt;
