@@ -10,14 +10,17 @@
 mod support;
 
 use event_batch::Outcome;
-use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions};
+use futures::StreamExt;
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use support::{Proxy, Service, Stage, authority, eventually, name};
+use support::{PATIENCE, Proxy, Service, Stage, authority, eventually, name};
+use tokio::time::timeout;
 
 fn processed(events: &[Value]) -> Vec<Outcome> {
     vec![Outcome::Processed; events.len()]
@@ -375,20 +378,15 @@ async fn what_the_broker_dead_letters_itself_is_written_down_with_the_key_it_was
         .basic_publish(exchange, "thing.else".into(), options, body, properties)
         .await
         .unwrap();
-    eventually("somebody rejects it", async || {
-        let got = channel
-            .basic_get(stage.queue().into(), BasicGetOptions::default())
-            .await
-            .unwrap();
-        match got {
-            None => false,
-            Some(message) => message
-                .reject(BasicRejectOptions { requeue: false })
-                .await
-                .unwrap(),
-        }
-    })
-    .await;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = channel
+        .basic_consume(stage.queue().into(), "".into(), options, none)
+        .await
+        .unwrap();
+    let delivery = timeout(PATIENCE, consumer.next()).await.expect("a delivery");
+    let reject = BasicRejectOptions { requeue: false };
+    delivery.unwrap().unwrap().reject(reject).await.unwrap();
+    channel.close(200, "done".into()).await.unwrap();
     let bridge = stage.bridge(&service).await;
     eventually("it is written down", async || {
         !dead_letters(&stage).await.is_empty()
