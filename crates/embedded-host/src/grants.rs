@@ -246,7 +246,7 @@ mod tests {
                 Some(5433),
                 false,
             ),
-            ("redis://10.0.0.0/8:6379", "redis", "10.1.2.3", None, false),
+            ("redis://10.0.0.0/8:6379", "redis", "10.1.2.3", None, true),
             ("redis://[::1]:6379", "redis", "[::1]", None, true),
             ("redis://[::1]", "redis", "[::1]", None, true),
         ] {

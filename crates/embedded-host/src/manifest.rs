@@ -390,7 +390,10 @@ mod tests {
                 "without",
             ),
             (
-                format!("{HEAD}{BODY}{}", &BODY[..46]),
+                format!(
+                    "{HEAD}{BODY}{}",
+                    BODY.split("[component.a]").next().unwrap_or_default()
+                ),
                 "given twice, to \"a\" and \"a\"",
             ),
             (
