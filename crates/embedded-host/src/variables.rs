@@ -255,7 +255,8 @@ mod tests {
     fn a_value_on_the_command_line_beats_the_environment_which_beats_the_default() {
         let declared = declared("colour", Some("green"));
         let environment = [("SPIN_VARIABLE_COLOUR", "blue")];
-        let cases: [(&[&str], &[(&str, &str)], &str); 4] = [
+        type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case; 4] = [
             (&["colour=red"], &environment, "red"),
             (&["colour=red", "colour=white"], &environment, "white"),
             (&[], &environment, "blue"),
