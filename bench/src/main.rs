@@ -18,6 +18,10 @@ use parts::Part;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// What the host-bridge allocates with, so that the twin is not the slower for it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures the shop and prints what it found as Markdown
 #[derive(Parser)]
 #[command(name = "bench")]
