@@ -129,7 +129,7 @@ pub(crate) struct HostArgs {
     #[arg(long, env = "SHOP_CACHE_DIR", value_name = "FOLDER")]
     pub(crate) cache_dir: Option<PathBuf>,
 
-    /// How many seconds a component may take over an answer; then 504
+    /// How many seconds a component may take over an answer; then 503
     #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
     pub(crate) request_timeout: Duration,
 

@@ -18,8 +18,18 @@ pub(crate) const HINT: &str = "the first time takes minutes";
 
 /// Builds every component to `target/wasm32-wasip2/wasm/*.wasm`.
 pub(crate) fn components(checkout: &Checkout) -> Result<()> {
+    wasm(checkout, "building the components", &["components"])
+}
+
+/// Builds every component, and the guests that the embedded host is tested with, likewise.
+pub(crate) fn components_and_guests(checkout: &Checkout) -> Result<()> {
+    let step = "building the components and the tests' guests";
+    wasm(checkout, step, &["components", "tests/guests"])
+}
+
+fn wasm(checkout: &Checkout, step: &str, folders: &[&str]) -> Result<()> {
     let wasm = Wasm::find_or_install(checkout)?;
-    let step = Step::start("building the components");
+    let step = Step::start(step);
     let mut command = wasm.cargo(checkout)?;
     command.args([
         "build",
@@ -29,15 +39,18 @@ pub(crate) fn components(checkout: &Checkout) -> Result<()> {
         "--target",
         "wasm32-wasip2",
     ]);
-    for name in component_names(checkout)? {
-        command.args(["--package", &name]);
+    for folder in folders {
+        for name in package_names(checkout, folder)? {
+            command.args(["--package", &name]);
+        }
     }
     build(checkout, step, command, "components")
 }
 
-/// The components are the folders of `components/`, each a package of that name.
-fn component_names(checkout: &Checkout) -> Result<Vec<String>> {
-    let entries = fs::read_dir(checkout.root().join("components")).context("cannot read components/")?;
+/// The folders in `folder` are packages of their names.
+fn package_names(checkout: &Checkout, folder: &str) -> Result<Vec<String>> {
+    let entries =
+        fs::read_dir(checkout.root().join(folder)).with_context(|| format!("cannot read {folder}/"))?;
     let folders = entries
         .flatten()
         .filter(|entry| entry.path().join("Cargo.toml").is_file());

@@ -120,7 +120,7 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
         return test_against(checkout, url, &test.filter);
     }
     let mut ground = Ground::lay(checkout, "test")?;
-    builds::components(checkout)?;
+    builds::components_and_guests(checkout)?;
     builds::tests(checkout)?;
     ground.servers.await_all(&Kind::ALL)?;
     let shop = ground.open_shop()?;
@@ -173,7 +173,8 @@ fn runner(checkout: &Checkout, filter: &[String]) -> Command {
             "--",
         ]);
     }
-    command.args(filter);
+    // A failed test says what was missed; where in the runtime it did so tells nobody anything.
+    command.args(filter).env("RUST_LIB_BACKTRACE", "0");
     command
 }
 

@@ -61,7 +61,7 @@ impl Config {
 /// itself, so that a flood at one cannot take what another needs.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How long a component may take over its answer once the request is here; then 504. The body of a
+    /// How long a component may take over its answer once the request is here; then 503. The body of a
     /// request must arrive in the same time; else 408.
     pub request_timeout: Duration,
     /// How long a client may take over the head of its request, and how long a connection may be idle.

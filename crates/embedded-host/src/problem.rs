@@ -77,10 +77,10 @@ impl Problem {
     );
 
     pub(crate) const TIMEOUT: Problem = Problem::new(
-        StatusCode::GATEWAY_TIMEOUT,
+        StatusCode::SERVICE_UNAVAILABLE,
         "timeout",
         "Timeout",
-        "The service did not answer in time.",
+        "The service did not answer in time. What was asked of it may have happened.",
     );
 
     pub(crate) fn into_response(self, origin: &Origin) -> Response<WasiBody> {

@@ -36,9 +36,8 @@ impl Passage<'_> {
         };
         match chain.call(self.service, call).await {
             Ok(answer) => match answer.get_status_code() {
-                // No service of ours says so: its host does, of one that trapped or hung.
+                // No service of ours says so: its host does, of one that trapped.
                 502 => self.refuse(&Unanswered::Broken("502".to_owned())),
-                504 => self.refuse(&Unanswered::Late),
                 _ => self.hand_over(answer),
             },
             Err(unanswered) => self.refuse(&unanswered),

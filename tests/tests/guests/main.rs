@@ -1,0 +1,212 @@
+//! What guests may do to the embedded host, and what it refuses them: `tests/guests`, served by the host-bridge.
+
+use anyhow::{Context, Result, ensure};
+use reqwest::Client;
+use shop_tests::environment::{root, variable};
+use shop_tests::eventually;
+use shop_tests::shop::free_port;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a guest may take over an answer, in seconds.
+const REQUEST_TIMEOUT: &str = "2";
+
+/// A host that serves the two guests `wild` and `tame`; it ends with this value.
+struct Host {
+    base: String,
+    client: Client,
+    _process: Child,
+}
+
+struct Answer {
+    status: u16,
+    content_type: String,
+    retry_after: Option<String>,
+    body: String,
+}
+
+impl Host {
+    async fn start(variables: &[(&str, &str)]) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(variable("SHOP_TEST_BRIDGE")?);
+        command
+            .current_dir(root())
+            .args(["serve", "--manifest", "tests/guests/spin.toml"])
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--metrics-listen", &format!("127.0.0.1:{}", free_port()?)])
+            .args(["--cache-dir", "target/wasmtime-cache"])
+            .args(["--request-timeout", REQUEST_TIMEOUT]);
+        for (name, value) in variables {
+            command.args(["--variable", &format!("{name}={value}")]);
+        }
+        let process = command.stdin(Stdio::null()).kill_on_drop(true).spawn()?;
+        let host = Self {
+            base: format!("http://127.0.0.1:{port}"),
+            client: Client::builder().timeout(PATIENCE).build()?,
+            _process: process,
+        };
+        let served = async || Ok((host.ask("/tame/age", "").await?.status == 200).then_some(()));
+        eventually("the guests are served", PATIENCE, served).await?;
+        Ok(host)
+    }
+
+    async fn ask(&self, path: &str, address: &str) -> Result<Answer> {
+        let request = self
+            .client
+            .get(format!("{}{path}", self.base))
+            .header("x-address", address);
+        let response = request.send().await?;
+        let header = |name: &str| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        Ok(Answer {
+            status: response.status().as_u16(),
+            content_type: header("content-type").unwrap_or_default(),
+            retry_after: header("retry-after"),
+            body: response.text().await?,
+        })
+    }
+
+    /// What `wild` says became of `act` at `address`.
+    async fn try_to(&self, act: &str, address: &str) -> Result<String> {
+        let answer = self.ask(&format!("/wild/{act}"), address).await?;
+        ensure!(answer.status == 200, "{act} {address}: {}", answer.body);
+        Ok(answer.body)
+    }
+
+    /// Does the damage `act` several times over, while `tame` is asked without a pause; gives the answers to the
+    /// damage.
+    async fn do_damage(&self, act: &str) -> Result<Vec<Answer>> {
+        let path = format!("/wild/{act}");
+        let damage = futures::future::try_join_all((0..4).map(|_| self.ask(&path, "")));
+        tokio::pin!(damage);
+        loop {
+            tokio::select! {
+                answers = &mut damage => return answers,
+                tame = self.ask("/tame/age", "") => {
+                    let tame = tame?;
+                    ensure!(tame.status == 200, "tame suffers: {} {}", tame.status, tame.body);
+                }
+            }
+        }
+    }
+
+    /// `wild` itself answers again, from an instance without a past.
+    async fn await_recovery(&self) -> Result<()> {
+        let young = async || {
+            let answer = self.ask("/wild/age", "").await?;
+            Ok((answer.status == 200 && answer.body == "1").then_some(()))
+        };
+        eventually("wild has recovered", PATIENCE, young).await
+    }
+}
+
+fn expect_problem(answer: &Answer, status: u16, slug: &str) -> Result<()> {
+    ensure!(
+        answer.status == status,
+        "{} instead of {status}: {}",
+        answer.status,
+        answer.body
+    );
+    ensure!(
+        answer.content_type == "application/problem+json",
+        "{}",
+        answer.content_type
+    );
+    let body: serde_json::Value = serde_json::from_str(&answer.body)?;
+    ensure!(body["type"] == format!("/problems/{slug}"), "{body}");
+    ensure!(
+        answer.retry_after.is_some() == (status == 503),
+        "{:?}",
+        answer.retry_after
+    );
+    Ok(())
+}
+
+async fn damage_ends_in(act: &str, status: u16, slug: &str) -> Result<()> {
+    let host = Host::start(&[]).await?;
+    for answer in host.do_damage(act).await? {
+        expect_problem(&answer, status, slug)?;
+    }
+    host.await_recovery().await
+}
+
+#[tokio::test]
+async fn a_trap_is_502_and_hurts_no_other_component() -> Result<()> {
+    damage_ends_in("trap", 502, "component-failed").await
+}
+
+#[tokio::test]
+async fn a_leak_is_502_and_hurts_no_other_component() -> Result<()> {
+    damage_ends_in("leak", 502, "component-failed").await
+}
+
+#[tokio::test]
+async fn a_busy_loop_is_ended_with_503_and_hurts_no_other_component() -> Result<()> {
+    damage_ends_in("spin", 503, "timeout").await
+}
+
+#[tokio::test]
+async fn a_guest_that_sleeps_on_is_ended_with_503_and_hurts_no_other_component() -> Result<()> {
+    damage_ends_in("sleep", 503, "timeout").await
+}
+
+#[tokio::test]
+async fn a_guest_reaches_what_it_is_granted_and_nothing_else() -> Result<()> {
+    // Nobody may so much as connect to this one.
+    let forbidden = TcpListener::bind("127.0.0.1:0").await?;
+    let port = forbidden.local_addr()?.port();
+    let postgres = variable("SHOP_TEST_POSTGRES")?;
+    let redis = variable("SHOP_TEST_REDIS")?;
+    let place = |address: &str, scheme: &str| -> Result<String> {
+        let url: url::Url = address.parse()?;
+        let host = url.host_str().context("no host")?;
+        let port = url.port().context("no port")?;
+        Ok(format!("{scheme}://{host}:{port}"))
+    };
+    let host = Host::start(&[
+        ("granted_postgres", &place(&postgres, "postgres")?),
+        ("granted_redis", &place(&redis, "redis")?),
+    ])
+    .await?;
+    ensure!(host.try_to("postgres", &postgres).await? == "ok");
+    ensure!(host.try_to("redis", &redis).await? == "ok");
+    ensure!(host.try_to("http", "http://tame.spin.internal/age").await? == "ok");
+
+    for (act, address) in [
+        (
+            "postgres",
+            format!("postgres://somebody:secret@127.0.0.1:{port}/db"),
+        ),
+        ("postgres", format!("{postgres}?hostaddr=127.0.0.1&port={port}")),
+        ("redis", format!("redis://127.0.0.1:{port}")),
+        ("http", format!("http://127.0.0.1:{port}/")),
+        // Its own grant is for Postgres, whatever else might listen there.
+        ("http", place(&postgres, "http")?),
+        ("redis", place(&postgres, "redis")?),
+        // No grant, though it is in the same application.
+        ("http", "http://wild.spin.internal/age".to_owned()),
+    ] {
+        let said = host.try_to(act, &address).await?;
+        ensure!(said != "ok", "{act} {address} was let through");
+        ensure!(!said.contains("secret"), "{act}: {said}");
+    }
+    let nobody = tokio::time::timeout(Duration::ZERO, forbidden.accept()).await;
+    ensure!(nobody.is_err(), "somebody connected where nobody may");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guest_reads_its_own_variables_and_no_other() -> Result<()> {
+    let host = Host::start(&[("secret", "tame alone may know")]).await?;
+    let tame = host.ask("/tame/variable", "secret").await?;
+    ensure!(tame.body == "ok", "{}", tame.body);
+    let wild = host.try_to("variable", "secret").await?;
+    ensure!(wild.contains("Undefined"), "{wild}");
+    Ok(())
+}
