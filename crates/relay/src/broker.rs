@@ -22,7 +22,7 @@ const RECONNECT: Backoff = Backoff {
     first: Duration::from_millis(100),
     most: Duration::from_secs(2),
 };
-/// Only a backstop: a crash of a consumer counts against every message that it had prefetched (docs/architecture.md, R4).
+/// Only a backstop: a crash of a consumer counts against every message that it had prefetched (R4).
 const DELIVERY_LIMIT: i64 = 1_000;
 /// Dead letters have nowhere else to go. Without a limit RabbitMQ 4 would assume 20 and drop them.
 const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;

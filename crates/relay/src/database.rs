@@ -86,7 +86,7 @@ pub(crate) async fn connect(config: &tokio_postgres::Config, purpose: &str) -> R
     Ok(client)
 }
 
-/// Refuses a server that may lose what it has acknowledged (docs/architecture.md, R9).
+/// Refuses a server that may lose what it has acknowledged (R9).
 pub(crate) async fn check_durability(client: &Client) -> Result<(), DatabaseError> {
     let rows = within(client.query(include_str!("sql/durability.sql"), &[])).await?;
     let off: Vec<String> = rows

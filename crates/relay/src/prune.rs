@@ -1,4 +1,4 @@
-//! Removes what has been kept long enough: processed outbox rows after 7 days, inbox ids after 30 (docs/architecture.md, R9). In
+//! Removes what has been kept long enough: processed outbox rows after 7 days, inbox ids after 30 (R9). In
 //! small steps with pauses between them, so that nobody else notices.
 
 use crate::backoff::Condition;

@@ -1,4 +1,4 @@
-//! The relay: from one service's outbox to the broker (docs/architecture.md, R2 and R3). What lives here is the order of the
+//! The relay: from one service's outbox to the broker (R2 and R3). What lives here is the order of the
 //! steps; what to publish together and what follows from the answers is `window`'s, whose partitions are whose is
 //! `lease`'s.
 

@@ -1,4 +1,4 @@
-//! The shuttle: from one queue of the broker to the service that it feeds (docs/architecture.md, R6). What lives here is the order
+//! The shuttle: from one queue of the broker to the service that it feeds (R6). What lives here is the order
 //! of the steps; what goes together and what an answer means is `line`'s.
 
 mod bury;
