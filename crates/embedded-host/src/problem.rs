@@ -11,6 +11,9 @@ use wasmtime_wasi_http::WasiBody;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
+/// What a component that passed the request on cut off its path; set by proxies of all kinds.
+const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const MAX_PREFIX_BYTES: usize = 64;
 
 /// An error answer of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +92,7 @@ impl Problem {
             title: self.title,
             status: self.status.as_u16(),
             detail: self.detail,
-            instance: origin.uri.path(),
+            instance: &format!("{}{}", origin.prefix(), origin.uri.path()),
         };
         // A document of strings and a number can always be written.
         let body = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
@@ -122,6 +125,7 @@ pub(crate) fn full(bytes: Bytes) -> WasiBody {
 /// What an error answer repeats of its request; kept aside while the request goes to a component.
 pub(crate) struct Origin {
     uri: Uri,
+    prefix: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
 }
 
@@ -133,12 +137,18 @@ impl Origin {
     pub(crate) fn new(uri: &Uri, headers: &HeaderMap) -> Origin {
         Origin {
             uri: uri.clone(),
+            prefix: headers.get(PREFIX).filter(|prefix| is_prefix(prefix)).cloned(),
             request_id: headers.get(REQUEST_ID).filter(|id| is_sane(id)).cloned(),
         }
     }
 
     pub(crate) fn path(&self) -> &str {
         self.uri.path()
+    }
+
+    fn prefix(&self) -> &str {
+        let prefix = self.prefix.as_ref().and_then(|prefix| prefix.to_str().ok());
+        prefix.unwrap_or_default()
     }
 
     /// The client's own if it is a sane one, else a new one.
@@ -155,6 +165,12 @@ fn is_sane(id: &HeaderValue) -> bool {
         && bytes
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+fn is_prefix(prefix: &HeaderValue) -> bool {
+    let bytes = prefix.as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    bytes.len() <= MAX_PREFIX_BYTES && bytes.starts_with(b"/") && bytes.iter().all(is_plain)
 }
 
 #[cfg(test)]
@@ -190,6 +206,21 @@ mod tests {
                 "instance": "/a",
             })
         );
+    }
+
+    #[test]
+    fn what_a_gateway_cut_off_is_put_back() {
+        for (sent, shown) in [
+            ("/api", "/api"),
+            ("/api/v1", "/api/v1"),
+            ("api", ""),
+            ("/<b>", ""),
+            ("", ""),
+        ] {
+            let request = Request::get("/a").header("x-forwarded-prefix", sent);
+            let origin = Origin::of(&request.body(()).unwrap().into_parts().0);
+            assert_eq!(origin.prefix(), shown, "{sent}");
+        }
     }
 
     #[test]
