@@ -50,7 +50,31 @@ pub struct PaymentFailed {
     pub reason: String,
 }
 
-/// An order is paid: delivery is asked to ship it.
+/// What was taken for an order that was cancelled has been given back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PaymentRefunded {
+    pub order_id: OrderId,
+    pub payment_id: PaymentId,
+    /// Which attempt to pay the order this was, from 1.
+    pub attempt: u32,
+    pub amount: Money,
+}
+
+/// Everything that the order needs is kept for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StockReserved {
+    pub order_id: OrderId,
+}
+
+/// Nothing is kept for the order: there is not enough of something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StockRejected {
+    pub order_id: OrderId,
+    /// `out_of_stock`.
+    pub reason: String,
+}
+
+/// An order is paid and its stock reserved: delivery is asked to ship it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderPaid {
     pub order_id: OrderId,
@@ -77,6 +101,14 @@ pub struct ShipmentDelivered {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderCompleted {
     pub order_id: OrderId,
+}
+
+/// The order will never be delivered: stock and money go back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderCancelled {
+    pub order_id: OrderId,
+    /// The order's `status_reason`: `out_of_stock`, `cancelled_by_user`, …
+    pub reason: String,
 }
 
 /// A flower is new, or its name, price or existence changed. Never sent for a change of stock.
@@ -200,13 +232,27 @@ macro_rules! events {
 
 events! {
     OrderCreated {
-        source: "ordering", key: "order.created", version: 1, about: order_id, queues: ["payment_order_events"]
+        source: "ordering", key: "order.created", version: 1, about: order_id,
+        queues: ["payment_order_events", "catalog_order_events"]
+    }
+    OrderCancelled {
+        source: "ordering", key: "order.cancelled", version: 1, about: order_id,
+        queues: ["payment_order_events", "catalog_order_events"]
+    }
+    StockReserved {
+        source: "catalog", key: "stock.reserved", version: 1, about: order_id, queues: ["ordering_stock_events"]
+    }
+    StockRejected {
+        source: "catalog", key: "stock.rejected", version: 1, about: order_id, queues: ["ordering_stock_events"]
     }
     PaymentCompleted {
         source: "payment", key: "payment.completed", version: 1, about: payment_id, queues: ["ordering_payment_events"]
     }
     PaymentFailed {
         source: "payment", key: "payment.failed", version: 1, about: payment_id, queues: ["ordering_payment_events"]
+    }
+    PaymentRefunded {
+        source: "payment", key: "payment.refunded", version: 1, about: payment_id, queues: ["ordering_payment_events"]
     }
     OrderPaid {
         source: "ordering", key: "order.paid", version: 1, about: order_id, queues: ["delivery_order_events"]
@@ -220,7 +266,7 @@ events! {
         queues: ["ordering_delivery_events"]
     }
     OrderCompleted {
-        source: "ordering", key: "order.completed", version: 1, about: order_id, queues: []
+        source: "ordering", key: "order.completed", version: 1, about: order_id, queues: ["catalog_order_events"]
     }
     FlowerChanged {
         source: "catalog", key: "flower.changed", version: 1, about: flower_id, queues: ["ordering_catalog_events"]
