@@ -8,8 +8,9 @@ mod payment_method;
 mod time;
 
 pub use events::{
-    BouquetChanged, DecodeError, Event, FlowerChanged, OrderCompleted, OrderCreated, OrderLine, OrderPaid,
-    PaymentCompleted, PaymentFailed, Received, ShipmentCreated, ShipmentDelivered,
+    BouquetChanged, DecodeError, Event, FlowerChanged, OrderCancelled, OrderCompleted, OrderCreated,
+    OrderLine, OrderPaid, PaymentCompleted, PaymentFailed, PaymentRefunded, Received, ShipmentCreated,
+    ShipmentDelivered, StockRejected, StockReserved,
 };
 pub use ids::{
     BouquetId, CategoryId, EventId, FlowerId, InvalidId, OrderId, OrderItemId, PaymentId, ShipmentId, UserId,
