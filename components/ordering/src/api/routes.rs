@@ -1,8 +1,10 @@
 //! The routes.
 
-use super::shapes::{HistoryBody, NewOrder, OrderBody};
+use super::shapes::{HistoryBody, NewOrder, Nothing, OrderBody};
 use crate::Ordering;
-use crate::application::{OrderFilter, Orders, PlaceOrderError, handle_events, place_order};
+use crate::application::{
+    CancelOrderError, OrderFilter, Orders, PlaceOrderError, cancel_order, handle_events, place_order,
+};
 use crate::domain::CartError;
 use crate::infrastructure::PostgresOrders;
 use contracts::OrderId;
@@ -20,6 +22,7 @@ pub fn router() -> Router<Ordering> {
         .post("/orders", place)
         .get("/orders", list)
         .get("/orders/{id}", show)
+        .post("/orders/{id}/cancel", cancel)
         .get("/orders/{id}/history", history)
         .get("/health", healthy)
         .get("/health/live", live)
@@ -81,6 +84,23 @@ async fn show(app: &'static Ordering, request: Request) -> Answer {
         .find(id, caller.scope())
         .await?;
     let order = order.ok_or_else(|| Problem::not_found(WHAT))?;
+    Ok(Response::json(StatusCode::OK, &OrderBody::from(order)))
+}
+
+async fn cancel(app: &'static Ordering, mut request: Request) -> Answer {
+    let caller = app.bearer.caller(&request)?;
+    let Nothing {} = request.optional_json().await?;
+    let id: OrderId = request.id("id", WHAT)?;
+    let orders = PostgresOrders::new(&app.database);
+    let order = cancel_order(&orders, id, caller.scope(), &request.trace)
+        .await
+        .map_err(|error| match error {
+            CancelOrderError::Unknown => Problem::not_found(WHAT),
+            CancelOrderError::HandedOver => {
+                Problem::conflict("order-handed-over", "The order is handed over to delivery.")
+            }
+            CancelOrderError::Store(error) => error.into(),
+        })?;
     Ok(Response::json(StatusCode::OK, &OrderBody::from(order)))
 }
 

@@ -1,6 +1,6 @@
 //! What goes over the wire, and the one fallible step from there into the domain.
 
-use crate::application::{PlaceOrder, StoredHistoryItem};
+use crate::application::{PlaceOrder, StoredHistory, StoredHistoryItem};
 use crate::domain::{Address, Cart, CartLine, Order, Product, Quantity};
 use contracts::{BouquetId, FlowerId, Money, OrderId, OrderItemId, PaymentMethod, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
@@ -138,35 +138,67 @@ impl From<Order> for OrderBody {
     }
 }
 
+/// The body of a request that says nothing but its path.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 /// The body of `GET /orders/{id}/history`.
 #[derive(Debug, Serialize)]
 pub(super) struct HistoryBody {
     items: Vec<HistoryItemBody>,
     /// Facts that are no change of status.
-    notes: Vec<()>,
+    notes: Vec<NoteBody>,
 }
 
 #[derive(Debug, Serialize)]
 struct HistoryItemBody {
-    status: &'static str,
+    status: String,
+    #[serde(flatten)]
+    origin: OriginBody,
+}
+
+#[derive(Debug, Serialize)]
+struct NoteBody {
+    note: String,
+    #[serde(flatten)]
+    origin: OriginBody,
+}
+
+/// When something happened, and what brought it about.
+#[derive(Debug, Serialize)]
+struct OriginBody {
     at: Timestamp,
     cause: String,
     event_id: Option<Uuid>,
     trace_id: String,
 }
 
-impl From<Vec<StoredHistoryItem>> for HistoryBody {
-    fn from(items: Vec<StoredHistoryItem>) -> Self {
-        let item = |item: StoredHistoryItem| HistoryItemBody {
-            status: item.status.as_str(),
-            at: item.at,
-            cause: item.cause,
-            event_id: item.event_id,
-            trace_id: item.trace_id,
+impl StoredHistoryItem {
+    fn split(self) -> (String, OriginBody) {
+        let origin = OriginBody {
+            at: self.at,
+            cause: self.cause,
+            event_id: self.event_id,
+            trace_id: self.trace_id,
+        };
+        (self.what, origin)
+    }
+}
+
+impl From<StoredHistory> for HistoryBody {
+    fn from(history: StoredHistory) -> Self {
+        let item = |item: StoredHistoryItem| {
+            let (status, origin) = item.split();
+            HistoryItemBody { status, origin }
+        };
+        let note = |item: StoredHistoryItem| {
+            let (note, origin) = item.split();
+            NoteBody { note, origin }
         };
         Self {
-            items: items.into_iter().map(item).collect(),
-            notes: Vec::new(),
+            items: history.items.into_iter().map(item).collect(),
+            notes: history.notes.into_iter().map(note).collect(),
         }
     }
 }

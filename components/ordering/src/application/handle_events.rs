@@ -1,7 +1,8 @@
 //! Handles a batch of events (R1, R7): one query loads what it speaks of, the domain decides order by order, one
 //! statement stores it all. What the gate refused because somebody was faster is loaded and decided again.
 
-use super::ports::{CatalogChange, Change, HistoryItem, Orders, Outgoing};
+use super::change::Occasion;
+use super::ports::{CatalogChange, Change, Orders};
 use crate::domain::{Decision, Fact, Order, Product, decide};
 use contracts::{Event, EventId, OrderId, Received, Timestamp};
 use service::StoreError;
@@ -85,6 +86,9 @@ fn sort(received: Received) -> Sorted {
                 attempt: event.attempt,
             },
         ),
+        Event::PaymentRefunded(event) => told(event.order_id, Fact::PaymentRefunded),
+        Event::StockReserved(event) => told(event.order_id, Fact::StockReserved),
+        Event::StockRejected(event) => told(event.order_id, Fact::StockRejected),
         Event::ShipmentCreated(event) => told(event.order_id, Fact::ShipmentCreated),
         Event::ShipmentDelivered(event) => told(event.order_id, Fact::ShipmentDelivered),
         Event::FlowerChanged(event) => Sorted::Catalog(CatalogChange {
@@ -103,9 +107,10 @@ fn sort(received: Received) -> Sorted {
             deleted: event.deleted,
             event_id: id,
         }),
-        Event::OrderCreated(_) | Event::OrderPaid(_) | Event::OrderCompleted(_) => {
-            Sorted::Foreign(id, event.event_type())
-        }
+        Event::OrderCreated(_)
+        | Event::OrderCancelled(_)
+        | Event::OrderPaid(_)
+        | Event::OrderCompleted(_) => Sorted::Foreign(id, event.event_type()),
     }
 }
 
@@ -161,7 +166,7 @@ async fn decide_all(orders: &impl Orders, facts: &[Told]) -> Result<(Vec<Change>
             Some(position) => position,
             None => match loaded.orders.iter().find(|order| order.id == told.order_id) {
                 Some(order) => {
-                    changes.push((order.clone(), unchanged(order, now)));
+                    changes.push((order.clone(), Change::none(order, now)));
                     changes.len() - 1
                 }
                 None => {
@@ -182,46 +187,19 @@ async fn decide_all(orders: &impl Orders, facts: &[Told]) -> Result<(Vec<Change>
     Ok((changes.collect(), settled))
 }
 
-fn unchanged(order: &Order, now: Timestamp) -> Change {
-    Change {
-        order_id: order.id,
-        version: order.version,
-        status: order.status,
-        status_reason: order.status_reason,
-        payment_attempt: order.payment_attempt,
-        at: now,
-        history: Vec::new(),
-        outgoing: Vec::new(),
-        handled: Vec::new(),
-    }
-}
-
 /// Adds what `told` means to its order's change; an event that has to wait is settled at once.
 fn fold(order: &mut Order, change: &mut Change, told: &Told, now: Timestamp) -> Option<Handled> {
     let decision = decide(order, told.fact);
-    order.take(told.fact, &decision);
-    match decision {
-        Decision::NotYet => return Some(Handled::retry(told.id, "an earlier event has not come yet")),
-        Decision::Stale => {}
-        Decision::Advance { transitions, events } => {
-            change
-                .history
-                .extend(transitions.into_iter().map(|transition| HistoryItem {
-                    status: transition.status,
-                    at: now,
-                    cause: told.fact.name(),
-                    event_id: Some(told.id),
-                    trace_id: told.trace.trace_id().to_owned(),
-                }));
-            change.outgoing.extend(events.into_iter().map(|event| Outgoing {
-                event,
-                trace: told.trace.clone(),
-            }));
-        }
+    if decision == Decision::NotYet {
+        return Some(Handled::retry(told.id, "an earlier event has not come yet"));
     }
-    change.status = order.status;
-    change.status_reason = order.status_reason;
-    change.payment_attempt = order.payment_attempt;
+    let occasion = Occasion {
+        fact: told.fact,
+        event_id: Some(told.id),
+        trace: &told.trace,
+        at: now,
+    };
+    change.take(order, decision, &occasion);
     change.handled.push(told.id);
     None
 }

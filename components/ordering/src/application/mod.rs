@@ -1,11 +1,15 @@
 //! What ordering does, and what it needs for that.
 
+mod cancel_order;
+mod change;
 mod handle_events;
 mod place_order;
 mod ports;
 
+pub use cancel_order::{CancelOrderError, cancel_order};
 pub use handle_events::handle_events;
 pub use place_order::{PlaceOrder, PlaceOrderError, place_order};
 pub use ports::{
-    CatalogChange, Change, HistoryItem, Loaded, OrderFilter, Orders, Outgoing, StoredHistoryItem,
+    CatalogChange, Change, HistoryItem, Loaded, NoteItem, OrderFilter, Orders, Outgoing, StoredHistory,
+    StoredHistoryItem,
 };

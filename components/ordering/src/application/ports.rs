@@ -1,6 +1,6 @@
 //! What the use cases need of the world.
 
-use crate::domain::{CatalogItem, Order, OrderStatus, Product, StatusReason};
+use crate::domain::{CatalogItem, Note, Order, OrderStatus, Product, StatusReason};
 use contracts::{Event, EventId, Money, OrderId, Timestamp, UserId};
 use service::trace::Traceparent;
 use service::{Page, PageQuery, StoreError};
@@ -17,6 +17,17 @@ pub struct HistoryItem {
     pub trace_id: String,
 }
 
+/// A fact that is no change of status, as an order's history keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoteItem {
+    pub note: Note,
+    pub at: Timestamp,
+    /// The type of the event that told it.
+    pub cause: &'static str,
+    pub event_id: Option<EventId>,
+    pub trace_id: String,
+}
+
 /// An event to be published, in the trace of what caused it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
@@ -24,7 +35,7 @@ pub struct Outgoing {
     pub trace: Traceparent,
 }
 
-/// What the handled events of one order come to.
+/// What the handled events of one order, or a client's request, come to.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub order_id: OrderId,
@@ -33,8 +44,10 @@ pub struct Change {
     pub status: OrderStatus,
     pub status_reason: Option<StatusReason>,
     pub payment_attempt: u32,
+    pub stock_reserved: bool,
     pub at: Timestamp,
     pub history: Vec<HistoryItem>,
+    pub notes: Vec<NoteItem>,
     pub outgoing: Vec<Outgoing>,
     pub handled: Vec<EventId>,
 }
@@ -86,12 +99,8 @@ pub trait Orders {
     /// A page of the matching orders, newest first.
     async fn list(&self, filter: OrderFilter, page: PageQuery) -> Result<Page<Order>, StoreError>;
 
-    /// The changes of status of an order, oldest first; `None` if there is no such order.
-    async fn history(
-        &self,
-        id: OrderId,
-        owner: Option<UserId>,
-    ) -> Result<Option<Vec<StoredHistoryItem>>, StoreError>;
+    /// What became of an order, oldest first; `None` if there is no such order.
+    async fn history(&self, id: OrderId, owner: Option<UserId>) -> Result<Option<StoredHistory>, StoreError>;
 
     /// The orders that a batch speaks of, and which of its events were handled before.
     async fn load(&self, orders: &[OrderId], events: &[EventId]) -> Result<Loaded, StoreError>;
@@ -106,10 +115,19 @@ pub trait Orders {
     async fn store_catalog(&self, changes: &[CatalogChange]) -> Result<(), StoreError>;
 }
 
-/// A change of status as it was read back.
+/// What became of an order, as it was read back.
+#[derive(Clone, Debug)]
+pub struct StoredHistory {
+    /// The changes of status; `what` is the status.
+    pub items: Vec<StoredHistoryItem>,
+    /// Other facts; `what` is the note.
+    pub notes: Vec<StoredHistoryItem>,
+}
+
+/// One line of a history.
 #[derive(Clone, Debug)]
 pub struct StoredHistoryItem {
-    pub status: OrderStatus,
+    pub what: String,
     pub at: Timestamp,
     pub cause: String,
     pub event_id: Option<Uuid>,

@@ -184,6 +184,7 @@ impl Cart {
             payment_method,
             payment_due_at: None,
             payment_attempt: 0,
+            stock_reserved: false,
             version: 1,
             items,
             created_at: now,

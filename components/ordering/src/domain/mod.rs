@@ -8,4 +8,4 @@ pub use cart::{
     Address, Cart, CartError, CartLine, CatalogItem, InvalidAddress, InvalidQuantity, Product, Quantity,
 };
 pub use order::{Order, OrderItem, OrderStatus, StatusReason, UnknownStatus};
-pub use saga::{Cause, Decision, Fact, Transition, decide};
+pub use saga::{Cause, Decision, Fact, Note, Transition, decide};

@@ -59,14 +59,20 @@ impl FromStr for OrderStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusReason {
     CardDeclined,
+    OutOfStock,
+    CancelledByUser,
 }
 
 impl StatusReason {
+    const ALL: [Self; 3] = [Self::CardDeclined, Self::OutOfStock, Self::CancelledByUser];
+
     /// The spelling in answers and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CardDeclined => "card_declined",
+            Self::OutOfStock => "out_of_stock",
+            Self::CancelledByUser => "cancelled_by_user",
         }
     }
 }
@@ -75,11 +81,10 @@ impl FromStr for StatusReason {
     type Err = UnknownStatus;
 
     fn from_str(word: &str) -> Result<Self, UnknownStatus> {
-        if word == Self::CardDeclined.as_str() {
-            Ok(Self::CardDeclined)
-        } else {
-            Err(UnknownStatus)
-        }
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+            .ok_or(UnknownStatus)
     }
 }
 
@@ -106,6 +111,8 @@ pub struct Order {
     pub payment_due_at: Option<Timestamp>,
     /// The attempt to pay that was last heard of; 0 before the first.
     pub payment_attempt: u32,
+    /// Whether the catalog keeps for it what it needs.
+    pub stock_reserved: bool,
     /// Raised by every handled event.
     pub version: i64,
     pub items: Vec<OrderItem>,

@@ -1,12 +1,16 @@
-//! The saga's decisions: what the other services tell, and what an order makes of it. Pure, so that a model can
-//! drive it.
+//! The saga's decisions: what the other services and the client tell, and what an order makes of it. Pure, so that a
+//! model can drive it.
 //!
 //! Facts may come twice, late, or before the one that should precede them. Each is decided so that the order ends
 //! the same: what an order has left behind changes nothing, and what implies a step that has not been seen yet
 //! takes that step along.
+//!
+//! Payment and stock are asked at the same time, and `OrderPaid` needs both: it is the point of no return. Until then
+//! an order may be cancelled, and `OrderCancelled` has the others undo what they did for it; whatever they tell of it
+//! afterwards changes nothing here, for they know what to undo.
 
 use super::order::{Order, OrderStatus, StatusReason};
-use contracts::{Event, OrderCompleted, OrderPaid};
+use contracts::{Event, OrderCancelled, OrderCompleted, OrderPaid};
 
 /// What ordering is told of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,19 +23,31 @@ pub enum Fact {
     PaymentFailed {
         attempt: u32,
     },
+    /// What was taken has been given back.
+    PaymentRefunded,
+    /// The catalog keeps for the order what it needs.
+    StockReserved,
+    /// The catalog has not enough.
+    StockRejected,
     ShipmentCreated,
     ShipmentDelivered,
+    /// The order's owner, or an admin, does not want it any more.
+    CancelledByUser,
 }
 
 impl Fact {
-    /// The event that tells it.
+    /// What the history says of it: the event that tells it, or the request.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::PaymentCompleted { .. } => "PaymentCompleted",
             Self::PaymentFailed { .. } => "PaymentFailed",
+            Self::PaymentRefunded => "PaymentRefunded",
+            Self::StockReserved => "StockReserved",
+            Self::StockRejected => "StockRejected",
             Self::ShipmentCreated => "ShipmentCreated",
             Self::ShipmentDelivered => "ShipmentDelivered",
+            Self::CancelledByUser => "CancelledByUser",
         }
     }
 }
@@ -52,12 +68,32 @@ impl Transition {
     }
 }
 
+/// A fact worth telling the client that is no change of status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    StockReserved,
+    PaymentRefunded,
+}
+
+impl Note {
+    /// The spelling in answers and the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StockReserved => "stock_reserved",
+            Self::PaymentRefunded => "payment_refunded",
+        }
+    }
+}
+
 /// What an order makes of a fact.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// The order moves on (in one step, or in two where the fact implies one that was not seen), and tells of it.
+    /// The order moves on (in one step, or in two where the fact implies one that was not seen), or learns something,
+    /// and tells of it.
     Advance {
         transitions: Vec<Transition>,
+        note: Option<Note>,
         events: Vec<Event>,
     },
     /// The order has left that behind.
@@ -72,20 +108,24 @@ pub fn decide(order: &Order, fact: Fact) -> Decision {
     match fact {
         Fact::PaymentCompleted { attempt } => paid(order, attempt),
         Fact::PaymentFailed { attempt } => declined(order, attempt),
+        Fact::PaymentRefunded => note(Note::PaymentRefunded, []),
+        Fact::StockReserved => reserved(order),
+        Fact::StockRejected => cancelled(order, StatusReason::OutOfStock),
         Fact::ShipmentCreated => shipped(order),
         Fact::ShipmentDelivered => delivered(order),
+        Fact::CancelledByUser => cancelled(order, StatusReason::CancelledByUser),
     }
 }
 
 fn paid(order: &Order, attempt: u32) -> Decision {
     match order.status {
         OrderStatus::Created | OrderStatus::PaymentFailed if attempt >= order.payment_attempt => {
-            let event = OrderPaid {
-                order_id: order.id,
-                user_id: order.user_id,
-                delivery_address: order.delivery_address.clone(),
-            };
-            advance([OrderStatus::PaymentCompleted], [event.into()])
+            let transition = [OrderStatus::PaymentCompleted];
+            if order.stock_reserved {
+                advance(transition, [hand_over(order)])
+            } else {
+                advance(transition, [])
+            }
         }
         _ => Decision::Stale,
     }
@@ -93,22 +133,39 @@ fn paid(order: &Order, attempt: u32) -> Decision {
 
 fn declined(order: &Order, attempt: u32) -> Decision {
     match order.status {
-        OrderStatus::Created if attempt >= order.payment_attempt => Decision::Advance {
-            transitions: vec![Transition {
-                status: OrderStatus::PaymentFailed,
-                reason: Some(StatusReason::CardDeclined),
-            }],
-            events: Vec::new(),
-        },
+        OrderStatus::Created if attempt >= order.payment_attempt => {
+            end(OrderStatus::PaymentFailed, StatusReason::CardDeclined, [])
+        }
         _ => Decision::Stale,
+    }
+}
+
+fn reserved(order: &Order) -> Decision {
+    match order.status {
+        _ if order.stock_reserved => Decision::Stale,
+        OrderStatus::Created | OrderStatus::PaymentFailed => note(Note::StockReserved, []),
+        OrderStatus::PaymentCompleted => note(Note::StockReserved, [hand_over(order)]),
+        OrderStatus::Shipping | OrderStatus::Completed | OrderStatus::Cancelled => Decision::Stale,
+    }
+}
+
+fn cancelled(order: &Order, reason: StatusReason) -> Decision {
+    if order.can_be_cancelled() {
+        let event = OrderCancelled {
+            order_id: order.id,
+            reason: reason.as_str().to_owned(),
+        };
+        end(OrderStatus::Cancelled, reason, [event.into()])
+    } else {
+        Decision::Stale
     }
 }
 
 fn shipped(order: &Order) -> Decision {
     match order.status {
-        OrderStatus::PaymentCompleted => advance([OrderStatus::Shipping], []),
-        // Delivery ships what ordering declared paid: that word is still on its way back.
-        OrderStatus::Created | OrderStatus::PaymentFailed => Decision::NotYet,
+        OrderStatus::PaymentCompleted if order.stock_reserved => advance([OrderStatus::Shipping], []),
+        // Delivery ships what ordering handed over: that word is still on its way back.
+        OrderStatus::PaymentCompleted | OrderStatus::Created | OrderStatus::PaymentFailed => Decision::NotYet,
         OrderStatus::Shipping | OrderStatus::Completed | OrderStatus::Cancelled => Decision::Stale,
     }
 }
@@ -118,30 +175,73 @@ fn delivered(order: &Order) -> Decision {
     match order.status {
         OrderStatus::Shipping => advance([OrderStatus::Completed], completed()),
         // What was delivered was shipped.
-        OrderStatus::PaymentCompleted => {
+        OrderStatus::PaymentCompleted if order.stock_reserved => {
             advance([OrderStatus::Shipping, OrderStatus::Completed], completed())
         }
-        OrderStatus::Created | OrderStatus::PaymentFailed => Decision::NotYet,
+        OrderStatus::PaymentCompleted | OrderStatus::Created | OrderStatus::PaymentFailed => Decision::NotYet,
         OrderStatus::Completed | OrderStatus::Cancelled => Decision::Stale,
     }
+}
+
+/// The point of no return: from here on only delivery can fail.
+fn hand_over(order: &Order) -> Event {
+    let event = OrderPaid {
+        order_id: order.id,
+        user_id: order.user_id,
+        delivery_address: order.delivery_address.clone(),
+    };
+    event.into()
 }
 
 fn advance<const T: usize, const E: usize>(statuses: [OrderStatus; T], events: [Event; E]) -> Decision {
     Decision::Advance {
         transitions: statuses.map(Transition::to).into(),
+        note: None,
+        events: events.into(),
+    }
+}
+
+fn end<const E: usize>(status: OrderStatus, reason: StatusReason, events: [Event; E]) -> Decision {
+    let reason = Some(reason);
+    Decision::Advance {
+        transitions: vec![Transition { status, reason }],
+        note: None,
+        events: events.into(),
+    }
+}
+
+fn note<const E: usize>(note: Note, events: [Event; E]) -> Decision {
+    Decision::Advance {
+        transitions: Vec::new(),
+        note: Some(note),
         events: events.into(),
     }
 }
 
 impl Order {
+    /// Whether it is neither final nor handed over to delivery, which it is once it is paid and its stock reserved.
+    #[must_use]
+    pub fn can_be_cancelled(&self) -> bool {
+        match self.status {
+            OrderStatus::Created | OrderStatus::PaymentFailed => true,
+            OrderStatus::PaymentCompleted => !self.stock_reserved,
+            OrderStatus::Shipping | OrderStatus::Completed | OrderStatus::Cancelled => false,
+        }
+    }
+
     /// The order after `fact`, if it moved on.
     pub fn take(&mut self, fact: Fact, decision: &Decision) {
         if let Fact::PaymentCompleted { attempt } | Fact::PaymentFailed { attempt } = fact {
             self.payment_attempt = self.payment_attempt.max(attempt);
         }
-        if let Decision::Advance { transitions, .. } = decision
-            && let Some(last) = transitions.last()
-        {
+        let Decision::Advance {
+            transitions, note, ..
+        } = decision
+        else {
+            return;
+        };
+        self.stock_reserved |= *note == Some(Note::StockReserved);
+        if let Some(last) = transitions.last() {
             self.status = last.status;
             self.status_reason = last.reason;
         }
@@ -168,6 +268,7 @@ mod tests {
             payment_method: PaymentMethod::Visa,
             payment_due_at: None,
             payment_attempt: 0,
+            stock_reserved: false,
             version: 1,
             items: Vec::new(),
             created_at: now,
@@ -190,6 +291,9 @@ mod tests {
 
     const PAID: Fact = Fact::PaymentCompleted { attempt: 1 };
     const DECLINED: Fact = Fact::PaymentFailed { attempt: 1 };
+    const RESERVED: Fact = Fact::StockReserved;
+    const CANCELLED: Fact = Fact::CancelledByUser;
+    const STORY: [Fact; 4] = [RESERVED, PAID, Fact::ShipmentCreated, Fact::ShipmentDelivered];
 
     fn event_types(decision: &Decision) -> Vec<&str> {
         match decision {
@@ -199,35 +303,38 @@ mod tests {
     }
 
     #[test]
-    fn a_paid_order_asks_delivery_to_ship_it() {
-        let (decision, order) = given(&[]).when(PAID);
-        assert_eq!(order.status, OrderStatus::PaymentCompleted);
-        assert_eq!(event_types(&decision), ["OrderPaid"]);
+    fn an_order_is_handed_over_once_it_is_paid_and_its_stock_reserved_whichever_comes_first() {
+        for (first, second) in [(PAID, RESERVED), (RESERVED, PAID)] {
+            let (decision, _) = given(&[]).when(first);
+            assert!(event_types(&decision).is_empty(), "{first:?}");
+            let (decision, order) = given(&[first]).when(second);
+            assert_eq!(order.status, OrderStatus::PaymentCompleted);
+            assert_eq!(event_types(&decision), ["OrderPaid"], "{second:?}");
+        }
     }
 
     #[test]
     fn a_shipped_order_is_on_its_way_and_a_delivered_one_completed() {
-        let (_, order) = given(&[PAID]).when(Fact::ShipmentCreated);
+        let (_, order) = given(&STORY[..2]).when(Fact::ShipmentCreated);
         assert_eq!(order.status, OrderStatus::Shipping);
-        let (decision, order) = given(&[PAID, Fact::ShipmentCreated]).when(Fact::ShipmentDelivered);
+        let (decision, order) = given(&STORY[..3]).when(Fact::ShipmentDelivered);
         assert_eq!(order.status, OrderStatus::Completed);
         assert_eq!(event_types(&decision), ["OrderCompleted"]);
     }
 
     #[test]
     fn every_fact_heard_again_changes_nothing() {
-        let story = [PAID, Fact::ShipmentCreated, Fact::ShipmentDelivered];
-        for end in 1..=story.len() {
-            for again in &story[..end] {
-                let (decision, _) = given(&story[..end]).when(*again);
-                assert_eq!(decision, Decision::Stale, "{again:?} after {:?}", &story[..end]);
+        for end in 1..=STORY.len() {
+            for again in &STORY[..end] {
+                let (decision, _) = given(&STORY[..end]).when(*again);
+                assert_eq!(decision, Decision::Stale, "{again:?} after {:?}", &STORY[..end]);
             }
         }
     }
 
     #[test]
     fn a_delivery_heard_before_its_shipment_takes_both_steps() {
-        let (decision, order) = given(&[PAID]).when(Fact::ShipmentDelivered);
+        let (decision, order) = given(&STORY[..2]).when(Fact::ShipmentDelivered);
         let Decision::Advance { transitions, .. } = decision else {
             panic!("{decision:?}")
         };
@@ -237,18 +344,20 @@ mod tests {
     }
 
     #[test]
-    fn a_shipment_heard_before_the_payment_waits_for_it() {
+    fn a_shipment_heard_before_what_it_needs_waits_for_it() {
         for fact in [Fact::ShipmentCreated, Fact::ShipmentDelivered] {
-            assert_eq!(given(&[]).when(fact).0, Decision::NotYet);
+            for heard in [&[][..], &[PAID], &[RESERVED]] {
+                assert_eq!(given(heard).when(fact).0, Decision::NotYet, "{heard:?}");
+            }
         }
     }
 
     #[test]
     fn a_declined_card_fails_the_payment_and_a_later_attempt_may_still_pay() {
-        let (_, order) = given(&[]).when(DECLINED);
+        let (_, order) = given(&[RESERVED]).when(DECLINED);
         assert_eq!(order.status, OrderStatus::PaymentFailed);
         assert_eq!(order.status_reason, Some(StatusReason::CardDeclined));
-        let (decision, order) = given(&[DECLINED]).when(Fact::PaymentCompleted { attempt: 2 });
+        let (decision, order) = given(&[RESERVED, DECLINED]).when(Fact::PaymentCompleted { attempt: 2 });
         assert_eq!(order.status, OrderStatus::PaymentCompleted);
         assert_eq!(order.status_reason, None);
         assert_eq!(event_types(&decision), ["OrderPaid"]);
@@ -262,5 +371,56 @@ mod tests {
             given(&[PAID]).when(Fact::PaymentFailed { attempt: 2 }).0,
             Decision::Stale
         );
+    }
+
+    #[test]
+    fn what_is_out_of_stock_is_cancelled_paid_or_not() {
+        for heard in [&[][..], &[PAID], &[DECLINED]] {
+            let (decision, order) = given(heard).when(Fact::StockRejected);
+            assert_eq!(order.status, OrderStatus::Cancelled);
+            assert_eq!(order.status_reason, Some(StatusReason::OutOfStock));
+            assert_eq!(event_types(&decision), ["OrderCancelled"], "{heard:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_can_be_cancelled_until_it_is_handed_over() {
+        for heard in [&[][..], &[PAID], &[RESERVED], &[RESERVED, DECLINED]] {
+            let (decision, order) = given(heard).when(CANCELLED);
+            assert_eq!(order.status_reason, Some(StatusReason::CancelledByUser));
+            assert_eq!(event_types(&decision), ["OrderCancelled"], "{heard:?}");
+        }
+        for end in 2..=STORY.len() {
+            assert_eq!(given(&STORY[..end]).when(CANCELLED).0, Decision::Stale);
+        }
+    }
+
+    #[test]
+    fn whatever_a_cancelled_order_hears_it_stays_cancelled_and_ships_nothing() {
+        for reason in [CANCELLED, Fact::StockRejected] {
+            for late in [
+                PAID,
+                DECLINED,
+                RESERVED,
+                Fact::StockRejected,
+                CANCELLED,
+                Fact::ShipmentCreated,
+            ] {
+                assert_eq!(given(&[reason]).when(late).0, Decision::Stale, "{late:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refund_is_noted() {
+        let (decision, order) = given(&[PAID, CANCELLED]).when(Fact::PaymentRefunded);
+        assert_eq!(order.status, OrderStatus::Cancelled);
+        assert!(matches!(
+            decision,
+            Decision::Advance {
+                note: Some(Note::PaymentRefunded),
+                ..
+            }
+        ));
     }
 }

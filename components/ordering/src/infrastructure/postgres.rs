@@ -1,9 +1,10 @@
 //! Orders in Postgres.
 
 use crate::application::{
-    CatalogChange, Change, HistoryItem, Loaded, OrderFilter, Orders, Outgoing, StoredHistoryItem,
+    CatalogChange, Change, HistoryItem, Loaded, NoteItem, OrderFilter, Orders, Outgoing, StoredHistory,
+    StoredHistoryItem,
 };
-use crate::domain::{CatalogItem, Order, OrderItem, OrderStatus, Product, Quantity, StatusReason};
+use crate::domain::{CatalogItem, Order, OrderItem, Product, Quantity, StatusReason};
 use contracts::{BouquetId, EventId, FlowerId, Money, OrderId, OrderItemId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use service::database::{Database, Row, Session, jsonb, uuids};
@@ -106,25 +107,23 @@ impl Orders for PostgresOrders<'_> {
         Ok(Page::new(page, total, orders))
     }
 
-    async fn history(
-        &self,
-        id: OrderId,
-        owner: Option<UserId>,
-    ) -> Result<Option<Vec<StoredHistoryItem>>, StoreError> {
+    async fn history(&self, id: OrderId, owner: Option<UserId>) -> Result<Option<StoredHistory>, StoreError> {
         let parameters = vec![id.as_uuid().into(), owner.map(UserId::as_uuid).into()];
-        let Some(row) = self
+        let row = self
             .session
             .query_one(include_str!("sql/order_history.sql"), parameters)
-            .await?
-        else {
-            return Ok(None);
+            .await?;
+        let lines = |row: &Row, column: &str| -> Result<Vec<StoredHistoryItem>, StoreError> {
+            let items: Vec<ReadHistoryItem> = row.json(column)?;
+            Ok(items.into_iter().map(StoredHistoryItem::from).collect())
         };
-        let items: Vec<ReadHistoryItem> = row.json("items")?;
-        items
-            .into_iter()
-            .map(ReadHistoryItem::into_item)
-            .collect::<Result<_, _>>()
-            .map(Some)
+        row.map(|row| {
+            Ok(StoredHistory {
+                items: lines(&row, "items")?,
+                notes: lines(&row, "notes")?,
+            })
+        })
+        .transpose()
     }
 
     async fn load(&self, orders: &[OrderId], events: &[EventId]) -> Result<Loaded, StoreError> {
@@ -150,6 +149,7 @@ impl Orders for PostgresOrders<'_> {
         let states: Vec<_> = changes.iter().map(WrittenChange::new).collect();
         let mut handled = Vec::new();
         let mut history = Vec::new();
+        let mut notes = Vec::new();
         let mut outbox = Vec::new();
         for change in changes {
             let order_id = change.order_id;
@@ -159,6 +159,8 @@ impl Orders for PostgresOrders<'_> {
             }));
             let items = change.history.iter().enumerate();
             history.extend(items.map(|(position, item)| WrittenHistoryItem::new(order_id, position, item)));
+            let items = change.notes.iter().enumerate();
+            notes.extend(items.map(|(position, item)| WrittenNote::new(order_id, position, item)));
             for outgoing in &change.outgoing {
                 outbox.push(OutboxRow::new(&outgoing.event, change.at, &outgoing.trace)?);
             }
@@ -168,6 +170,7 @@ impl Orders for PostgresOrders<'_> {
             jsonb(&handled)?,
             jsonb(&history)?,
             jsonb(&outbox)?,
+            jsonb(&notes)?,
         ];
         let rows = self
             .session
@@ -215,6 +218,7 @@ fn order(row: &Row) -> Result<Order, StoreError> {
         payment_method: row.word("payment_method")?,
         payment_due_at: due.map(Timestamp::from),
         payment_attempt: u32::try_from(row.get::<i32>("payment_attempt")?).unwrap_or_default(),
+        stock_reserved: row.get("stock_reserved")?,
         version: row.get("version")?,
         items: items
             .into_iter()
@@ -286,32 +290,22 @@ impl ReadItem {
 
 #[derive(Deserialize)]
 struct ReadHistoryItem {
-    status: String,
+    what: String,
     at: chrono::NaiveDateTime,
     cause: String,
     event_id: Option<Uuid>,
     trace_id: String,
 }
 
-impl ReadHistoryItem {
-    fn into_item(self) -> Result<StoredHistoryItem, StoreError> {
-        let Self {
-            status,
-            at,
-            cause,
-            event_id,
-            trace_id,
-        } = self;
-        let status: OrderStatus = status
-            .parse()
-            .map_err(|_| StoreError::Mistake(format!("{status:?} is no status of ours")))?;
-        Ok(StoredHistoryItem {
-            status,
-            at: at.into(),
-            cause,
-            event_id,
-            trace_id,
-        })
+impl From<ReadHistoryItem> for StoredHistoryItem {
+    fn from(item: ReadHistoryItem) -> Self {
+        Self {
+            what: item.what,
+            at: item.at.into(),
+            cause: item.cause,
+            event_id: item.event_id,
+            trace_id: item.trace_id,
+        }
     }
 }
 
@@ -322,6 +316,7 @@ struct WrittenChange {
     status: &'static str,
     status_reason: Option<&'static str>,
     payment_attempt: u32,
+    stock_reserved: bool,
     at: Timestamp,
 }
 
@@ -333,6 +328,7 @@ impl WrittenChange {
             status: change.status.as_str(),
             status_reason: change.status_reason.map(StatusReason::as_str),
             payment_attempt: change.payment_attempt,
+            stock_reserved: change.stock_reserved,
             at: change.at,
         }
     }
@@ -377,6 +373,31 @@ impl<'a> WrittenHistoryItem<'a> {
             cause,
             event_id: *event_id,
             trace_id,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenNote<'a> {
+    order_id: OrderId,
+    position: usize,
+    note: &'static str,
+    at: Timestamp,
+    cause: &'static str,
+    event_id: Option<EventId>,
+    trace_id: &'a str,
+}
+
+impl<'a> WrittenNote<'a> {
+    fn new(order_id: OrderId, position: usize, item: &'a NoteItem) -> Self {
+        Self {
+            order_id,
+            position,
+            note: item.note.as_str(),
+            at: item.at,
+            cause: item.cause,
+            event_id: item.event_id,
+            trace_id: &item.trace_id,
         }
     }
 }

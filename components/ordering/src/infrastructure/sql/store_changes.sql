@@ -1,4 +1,5 @@
--- Stores what handled events come to: state, history, outbox and inbox of each order, or nothing of it.
+-- Stores what handled events, or a request, come to: state, history, notes, outbox and inbox of each order, or nothing
+-- of it.
 --
 -- `gate` locks the orders that still have the version which was decided on, in the order of their ids, so that two
 -- batches never wait for each other in a circle. Everything else selects from it: sub-statements share a snapshot,
@@ -8,7 +9,8 @@
 with change as (
     select *
     from jsonb_to_recordset($1::jsonb) as change (
-        order_id uuid, version bigint, status text, status_reason text, payment_attempt int, at timestamptz
+        order_id uuid, version bigint, status text, status_reason text, payment_attempt int,
+        stock_reserved boolean, at timestamptz
     )
 ), gate as (
     select orders.id
@@ -21,6 +23,7 @@ with change as (
     set status = change.status,
         status_reason = change.status_reason,
         payment_attempt = change.payment_attempt,
+        stock_reserved = change.stock_reserved,
         version = orders.version + 1,
         updated_at = change.at
     from change
@@ -37,6 +40,13 @@ with change as (
     select state.id, state.version, item.position, item.status, item.at, item.cause, item.event_id, item.trace_id
     from jsonb_to_recordset($3::jsonb) as item (
         order_id uuid, position int, status text, at timestamptz, cause text, event_id uuid, trace_id text
+    )
+    join state on state.id = item.order_id
+), notes as (
+    insert into order_notes (order_id, version, position, note, at, cause, event_id, trace_id)
+    select state.id, state.version, item.position, item.note, item.at, item.cause, item.event_id, item.trace_id
+    from jsonb_to_recordset($5::jsonb) as item (
+        order_id uuid, position int, note text, at timestamptz, cause text, event_id uuid, trace_id text
     )
     join state on state.id = item.order_id
 ), outbox as (
