@@ -3,6 +3,7 @@
 
 mod accounts;
 mod catalog;
+mod compensation;
 mod delivery;
 mod gateway;
 mod isolation;

@@ -4,7 +4,7 @@ use crate::{alone, place_order, tell};
 use anyhow::Result;
 use contracts::{
     Event, EventId, Money, OrderCreated, OrderId, OrderLine, OrderPaid, PaymentCompleted, PaymentFailed,
-    PaymentId, PaymentMethod, ShipmentCreated, ShipmentDelivered, ShipmentId, UserId,
+    PaymentId, PaymentMethod, ShipmentCreated, ShipmentDelivered, ShipmentId, StockReserved, UserId,
 };
 use serde_json::{Value, json};
 use shop_tests::Shop;
@@ -62,6 +62,7 @@ async fn every_event_told_twice_has_its_effect_once() -> Result<()> {
     let shop = quiet_shop().await?;
     let (user, order_id) = place_order(&shop).await?;
     let story = [
+        event(StockReserved { order_id })?,
         event(paid(order_id)?)?,
         event(shipped(order_id))?,
         event(delivered(order_id))?,
@@ -77,7 +78,7 @@ async fn every_event_told_twice_has_its_effect_once() -> Result<()> {
             ["duplicate"]
         );
     }
-    assert_eq!(tell(&shop, "ordering", &story).await?, ["duplicate"; 3]);
+    assert_eq!(tell(&shop, "ordering", &story).await?, ["duplicate"; 4]);
     user.await_status(&order_id.to_string(), "completed").await?;
     assert_eq!(outgoing(&shop, "ordering", "OrderPaid").await?, 1);
     assert_eq!(outgoing(&shop, "ordering", "OrderCompleted").await?, 1);
@@ -98,6 +99,7 @@ async fn events_in_the_worst_order_wait_and_end_the_same() -> Result<()> {
         event(shipped(order_id))?,
         event(delivered(order_id))?,
     );
+    let reserved = event(StockReserved { order_id })?;
     let backwards = [delivered.clone(), shipped.clone()];
     assert_eq!(tell(&shop, "ordering", &backwards).await?, ["retry", "retry"]);
     assert_eq!(
@@ -106,8 +108,8 @@ async fn events_in_the_worst_order_wait_and_end_the_same() -> Result<()> {
         "only the flower's event is noted"
     );
     assert_eq!(
-        tell(&shop, "ordering", &[delivered, shipped, paid]).await?,
-        ["retry", "retry", "processed"]
+        tell(&shop, "ordering", &[delivered, shipped, paid, reserved]).await?,
+        ["retry", "retry", "processed", "processed"]
     );
     assert_eq!(
         tell(&shop, "ordering", &backwards).await?,
@@ -137,6 +139,7 @@ async fn twenty_payments_completed_at_the_same_time_pay_the_order_once() -> Resu
     let shop = quiet_shop().await?;
     let shop = std::sync::Arc::new(shop);
     let (user, order_id) = place_order(&shop).await?;
+    tell(&shop, "ordering", &[event(StockReserved { order_id })?]).await?;
     let mut racing = JoinSet::new();
     let same = event(paid(order_id)?)?;
     for number in 0..20 {
@@ -165,9 +168,9 @@ async fn twenty_payments_completed_at_the_same_time_pay_the_order_once() -> Resu
         "{outcomes:?}"
     );
     assert_eq!(outgoing(&shop, "ordering", "OrderPaid").await?, 1);
-    // Ten of their own and the one told ten times, beside the flower's: no inbox row without its version.
-    assert_eq!(shop.count("select count(*) from ordering.inbox").await?, 12);
-    assert_eq!(shop.count("select max(version) from ordering.orders").await?, 12);
+    // Ten of their own and the one told ten times, beside the flower's and the stock's: no inbox row without its version.
+    assert_eq!(shop.count("select count(*) from ordering.inbox").await?, 13);
+    assert_eq!(shop.count("select max(version) from ordering.orders").await?, 13);
     user.await_status(&order_id.to_string(), "payment_completed")
         .await?;
     Ok(())
@@ -351,7 +354,7 @@ async fn two_statements_that_race_for_one_order_leave_no_inbox_row_without_its_e
     )?;
     let change = json!([{
         "order_id": order_id, "version": 1, "status": "payment_completed", "payment_attempt": 1,
-        "at": "2026-01-01T00:00:00Z",
+        "stock_reserved": false, "at": "2026-01-01T00:00:00Z",
     }]);
     let (mut first, second) = (shop.database().await?, shop.database().await?);
     for client in [&first, &second] {
@@ -362,13 +365,20 @@ async fn two_statements_that_race_for_one_order_leave_no_inbox_row_without_its_e
     // The first holds the order's lock while the second reaches its gate.
     let transaction = first.transaction().await?;
     let stored = transaction
-        .query(&statement, &[&change, &handled(EventId::new()), &none, &none])
+        .query(
+            &statement,
+            &[&change, &handled(EventId::new()), &none, &none, &none],
+        )
         .await?;
     assert_eq!(stored.len(), 1);
     let late = handled(EventId::new());
     let waiting = tokio::spawn({
         let (statement, change, none) = (statement.clone(), change.clone(), none.clone());
-        async move { second.query(&statement, &[&change, &late, &none, &none]).await }
+        async move {
+            second
+                .query(&statement, &[&change, &late, &none, &none, &none])
+                .await
+        }
     });
     shop_tests::eventually(
         "the second waits for the lock",

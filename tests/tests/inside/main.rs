@@ -7,6 +7,7 @@ mod faults;
 mod grants;
 mod relays;
 mod steps;
+mod stock;
 
 use anyhow::{Context, Result};
 use contracts::{EventId, FlowerChanged, FlowerId, Money, OrderId};
