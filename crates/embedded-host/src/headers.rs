@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use crate::routes::Route;
 
@@ -66,7 +66,7 @@ pub(crate) fn prepare(
     path_info: &str,
     client: &HeaderValue,
 ) -> Result<(), &'static str> {
-    parts.headers.remove(CONNECTION);
+    end_connection(&mut parts.headers);
     if parts
         .headers
         .values()
@@ -86,6 +86,22 @@ pub(crate) fn prepare(
     headers.append(COMPONENT_ROUTE, route.prefix.clone());
     headers.append(CLIENT_ADDR, client.clone());
     Ok(())
+}
+
+/// Removes what belongs to this connection alone (RFC 9110, section 7.6.1): `Connection` and the fields that it names.
+/// A component could not do it any more, for it sees no `Connection`.
+fn end_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    headers.remove(CONNECTION);
 }
 
 fn full_url(parts: &Parts) -> String {
@@ -171,6 +187,18 @@ mod tests {
         let parts = prepared(request).unwrap();
         let values: Vec<_> = parts.headers.get_all("spin-client-addr").iter().collect();
         assert_eq!(values, ["1.2.3.4:5", "10.0.0.1:7"]);
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_ends_with_it() {
+        let request = Request::get("/foo/bar")
+            .header("host", "h")
+            .header("connection", "keep-alive, X-Mine")
+            .header("x-mine", "1")
+            .header("x-yours", "2");
+        let parts = prepared(request).unwrap();
+        assert!(!parts.headers.contains_key("connection") && !parts.headers.contains_key("x-mine"));
+        assert_eq!(parts.headers["x-yours"], "2");
     }
 
     #[test]
