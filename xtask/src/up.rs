@@ -75,9 +75,9 @@ fn run(checkout: &Checkout, servers: &Servers, port: u16) -> Result<()> {
     }
     builds::components(checkout)?;
     builds::bridge(checkout)?;
-    let (postgres, others): (Vec<Kind>, Vec<Kind>) =
-        private.into_iter().partition(|kind| *kind == Kind::Postgres);
-    servers.await_all(&postgres)?;
+    let (broker, stores): (Vec<Kind>, Vec<Kind>) =
+        private.into_iter().partition(|kind| *kind == Kind::Rabbitmq);
+    servers.await_all(&stores)?;
     let shop = Shop {
         checkout,
         folder: servers.folder(),
@@ -87,9 +87,10 @@ fn run(checkout: &Checkout, servers: &Servers, port: u16) -> Result<()> {
         variables: &[],
     };
     shop.prepare()?;
-    servers.await_all(&others)?;
+    // Nobody waits for RabbitMQ, which takes several seconds: what is ordered meanwhile moves on when it is there.
     let bridge = shop.open(|bridge| note(checkout, |running| running.bridge = Some(bridge.clone())))?;
     show(port);
+    servers.await_all(&broker)?;
     while bridge.lives() {
         interrupt::pause(Duration::from_secs(60))?;
     }
