@@ -1,8 +1,41 @@
-//! What goes over the wire.
+//! What goes over the wire, and the one fallible step from there into the domain.
 
+use crate::application::ProcessPayment;
 use crate::domain::{FailureReason, Payment};
 use contracts::{Money, OrderId, PaymentId, PaymentMethod, Timestamp, UserId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use service::trace::Traceparent;
+use service::{FieldErrors, Problem};
+
+/// The body of `POST /payments/process`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPayment {
+    order_id: String,
+    payment_method: Option<String>,
+}
+
+impl NewPayment {
+    pub(super) fn into_command(
+        self,
+        owner: Option<UserId>,
+        trace: Traceparent,
+    ) -> Result<ProcessPayment, Problem> {
+        let mut errors = FieldErrors::new();
+        let order_id = errors.check("order_id", self.order_id.parse());
+        let method = match self.payment_method {
+            Some(name) => errors.check("payment_method", name.parse()),
+            None => None,
+        };
+        let order_id = errors.finish(order_id)?;
+        Ok(ProcessPayment {
+            order_id,
+            method,
+            owner,
+            trace,
+        })
+    }
+}
 
 /// A payment as clients see it.
 #[derive(Debug, Serialize)]

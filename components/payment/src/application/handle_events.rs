@@ -1,13 +1,14 @@
-//! Handles a batch of events (R1, R7, R8): one statement stores the attempts as processing, the provider is asked
-//! for all of them side by side, one statement stores what it said. What the gate refused because somebody was
-//! faster is loaded and decided again.
+//! Handles a batch of events (R1, R7, R8): one statement stores what is new, attempts to pay as processing and
+//! cancellations as such, the provider is asked for all of them side by side, one statement stores what it said. What
+//! the gate refused because somebody was faster is loaded and decided again.
 //!
-//! A crash may come between any two of these steps. The events then come again and find their attempts processing:
-//! such a charge is looked up.
+//! A crash may come between any two of these steps. The events then come again and find the orders with their errands
+//! still to run: what may have been asked of the provider before is looked up.
 
-use super::ports::{Change, LookedUp, NoAnswer, Orders, Outgoing, Provider, Standing};
-use crate::domain::{Charge, Order, PlacedOrder, Verdict};
-use contracts::{Event, EventId, PaymentId, Received, Timestamp};
+use super::ports::{Change, Orders, Outgoing, Provider, Standing};
+use super::{ATTEMPTS, errands};
+use crate::domain::{Order, PlacedOrder};
+use contracts::{Event, EventId, OrderId, PaymentId, Received, Timestamp};
 use futures::future::join_all;
 use service::StoreError;
 use service::events::Handled;
@@ -16,16 +17,25 @@ use service::trace::Traceparent;
 #[cfg(test)]
 mod tests;
 
-/// How often a change that came too late is decided again before the batch's rest is put off.
-const ATTEMPTS: usize = 3;
-
-/// All that a batch tells of one order.
+/// All that a batch tells of one order: that it was placed, that it was cancelled, or both.
 #[derive(Clone, Debug)]
 struct Told {
-    placed: PlacedOrder,
+    order_id: OrderId,
+    placed: Option<PlacedOrder>,
+    is_cancelled: bool,
     events: Vec<EventId>,
     /// That of the first event.
     trace: Traceparent,
+}
+
+impl Told {
+    /// The order, if nothing was heard of it before.
+    fn first(&self, now: Timestamp) -> Order {
+        match self.placed.clone() {
+            Some(placed) if !self.is_cancelled => Order::open(self.order_id, placed, PaymentId::new(), now),
+            placed => Order::cancelled(self.order_id, placed),
+        }
+    }
 }
 
 /// Gives an outcome for every event of the batch.
@@ -58,23 +68,33 @@ pub async fn handle_events(
 
 /// Adds what `received` tells to its order; an event that is not for payment is settled at once.
 fn sort(received: Received, open: &mut Vec<Told>) -> Option<Handled> {
-    let Event::OrderCreated(event) = received.event else {
-        let name = received.event.event_type();
-        return Some(Handled::rejected(
-            received.id,
-            format!("{name} is not for payment"),
-        ));
-    };
-    match open.iter_mut().find(|told| told.placed.id == event.order_id) {
-        Some(told) if told.events.contains(&received.id) => {}
-        Some(told) => told.events.push(received.id),
-        None => open.push(Told {
-            placed: PlacedOrder {
-                id: event.order_id,
+    let (order_id, placed) = match received.event {
+        Event::OrderCreated(event) => {
+            let placed = PlacedOrder {
                 user_id: event.user_id,
                 amount: event.total,
                 method: event.payment_method,
-            },
+            };
+            (event.order_id, Some(placed))
+        }
+        Event::OrderCancelled(event) => (event.order_id, None),
+        other => {
+            let reason = format!("{} is not for payment", other.event_type());
+            return Some(Handled::rejected(received.id, reason));
+        }
+    };
+    let is_cancelled = placed.is_none();
+    match open.iter_mut().find(|told| told.order_id == order_id) {
+        Some(told) if told.events.contains(&received.id) => {}
+        Some(told) => {
+            told.events.push(received.id);
+            told.placed = told.placed.take().or(placed);
+            told.is_cancelled |= is_cancelled;
+        }
+        None => open.push(Told {
+            order_id,
+            placed,
+            is_cancelled,
             events: vec![received.id],
             trace: received
                 .traceparent
@@ -94,32 +114,34 @@ async fn collect(
     done: &mut Vec<Handled>,
 ) -> Result<Vec<Told>, StoreError> {
     let (work, mut again) = begin(orders, open, done).await?;
-    let calls = work.iter().map(|(_, standing)| ask(provider, standing));
-    let answers = join_all(calls).await;
+    let work = cancel(orders, work, &mut again).await?;
+    let runs = work.into_iter().map(async |(told, standing)| {
+        let Standing { mut order, is_new } = standing;
+        let answer = errands::run(provider, &mut order, is_new).await;
+        (told, order, answer)
+    });
+    let answers = join_all(runs).await;
 
     let now = Timestamp::now();
-    let mut changes = Vec::with_capacity(work.len());
-    let mut decided = Vec::with_capacity(work.len());
-    for ((told, standing), answer) in work.into_iter().zip(answers) {
+    let mut changes = Vec::with_capacity(answers.len());
+    let mut decided = Vec::with_capacity(answers.len());
+    for (told, order, answer) in answers {
         match answer {
-            Ok(verdict) => {
-                changes.push(settle(&told, standing.order, verdict, now));
+            Ok(events) => {
+                changes.push(Change {
+                    order,
+                    at: now,
+                    outgoing: Outgoing::all(events, &told.trace),
+                    handled: told.events.clone(),
+                });
                 decided.push(told);
             }
             Err(reason) => put_off(&told, reason, done),
         }
     }
-    if changes.is_empty() {
-        return Ok(again);
-    }
-    let stored = match orders.store(&changes).await {
-        Ok(stored) => stored,
-        // The inbox knows one of the events by now, or two transactions met: decide again.
-        Err(StoreError::Contention | StoreError::Constraint(_)) => Vec::new(),
-        Err(error) => return Err(error),
-    };
+    let stored = store(orders, &changes).await?;
     for told in decided {
-        if stored.contains(&told.placed.id) {
+        if stored.contains(&told.order_id) {
             done.extend(told.events.iter().map(|id| Handled::processed(*id)));
         } else {
             again.push(told);
@@ -138,8 +160,7 @@ async fn begin(
     done: &mut Vec<Handled>,
 ) -> Result<(Work, Vec<Told>), StoreError> {
     let now = Timestamp::now();
-    let first = |told: &Told| Order::open(told.placed.clone(), PaymentId::new(), now);
-    let firsts: Vec<Order> = open.iter().map(first).collect();
+    let firsts: Vec<Order> = open.iter().map(|told| told.first(now)).collect();
     let events: Vec<EventId> = open.iter().flat_map(|told| told.events.iter().copied()).collect();
     let mut opened = match orders.open(&firsts, &events).await {
         Ok(opened) => opened,
@@ -159,7 +180,7 @@ async fn begin(
         if told.events.is_empty() {
             continue;
         }
-        let id = told.placed.id;
+        let id = told.order_id;
         match opened
             .orders
             .iter()
@@ -172,49 +193,46 @@ async fn begin(
     Ok((work, again))
 }
 
-/// The provider's verdict on the charge that is under way, if one is; else why there is none yet.
-async fn ask(provider: &impl Provider, standing: &Standing) -> Result<Option<Verdict>, &'static str> {
-    let Some(charge) = standing.order.charge_under_way() else {
-        return Ok(None);
-    };
-    let verdict = if standing.is_new {
-        provider.charge(&charge).await.map_err(no_answer)?
-    } else {
-        find_out(provider, &charge).await?
-    };
-    Ok(Some(verdict))
-}
-
-/// What became of a charge that somebody may have asked for before.
-async fn find_out(provider: &impl Provider, charge: &Charge) -> Result<Verdict, &'static str> {
-    match provider.look_up(&charge.key).await.map_err(no_answer)? {
-        LookedUp::Settled(verdict) => Ok(verdict),
-        LookedUp::Pending => Err("the provider has not decided yet"),
-        // Whoever stored the attempt ended before the provider heard of it, or is on the way there this very moment.
-        // Either way it is safe to ask under the same key: the provider makes one charge of it.
-        LookedUp::Unknown => provider.charge(charge).await.map_err(no_answer),
+/// Has the orders hear what they were told. A cancellation that gives the provider something to do is stored before the
+/// provider is asked, as an attempt is; what is to be loaded again is added to `again`.
+async fn cancel(orders: &impl Orders, work: Work, again: &mut Vec<Told>) -> Result<Work, StoreError> {
+    let now = Timestamp::now();
+    let mut ready = Vec::with_capacity(work.len());
+    let mut cancelled = Vec::new();
+    let mut changes = Vec::new();
+    for (told, mut standing) in work {
+        let order = &mut standing.order;
+        if let Some(placed) = told.placed.clone() {
+            order.hear(placed);
+        }
+        if told.is_cancelled && order.cancel(now) && order.errand().is_some() {
+            changes.push(Change::new(order.clone(), now, Vec::new()));
+            cancelled.push((told, standing));
+        } else {
+            ready.push((told, standing));
+        }
     }
+    let stored = store(orders, &changes).await?;
+    for (told, mut standing) in cancelled {
+        if stored.contains(&told.order_id) {
+            standing.order.version += 1;
+            ready.push((told, standing));
+        } else {
+            again.push(told);
+        }
+    }
+    Ok(ready)
 }
 
-fn no_answer(_: NoAnswer) -> &'static str {
-    "the provider does not answer"
-}
-
-fn settle(told: &Told, mut order: Order, verdict: Option<Verdict>, now: Timestamp) -> Change {
-    let version = order.version;
-    let ended = verdict.and_then(|verdict| order.settle(verdict, now));
-    let (ended, event) = ended.unzip();
-    let outgoing = event.map(|event| Outgoing {
-        event,
-        trace: told.trace.clone(),
-    });
-    Change {
-        order_id: order.id(),
-        version,
-        ended,
-        at: now,
-        outgoing: outgoing.into_iter().collect(),
-        handled: told.events.clone(),
+/// Stores the changes, and gives the orders whose change was stored.
+async fn store(orders: &impl Orders, changes: &[Change]) -> Result<Vec<OrderId>, StoreError> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    match orders.store(changes).await {
+        // The inbox knows one of the events by now, or two transactions met: decide again.
+        Err(StoreError::Contention | StoreError::Constraint(_)) => Ok(Vec::new()),
+        answer => answer,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the use cases need of the world.
 
-use crate::domain::{Charge, ChargeKey, Order, Payment, Verdict};
+use crate::domain::{Charge, ChargeKey, Order, Payment, Refund, RefundKey, Verdict};
 use contracts::{Event, EventId, OrderId, PaymentId, Timestamp, UserId};
 use service::trace::Traceparent;
 use service::{Page, PageQuery, StoreError};
@@ -28,32 +28,58 @@ pub struct Outgoing {
     pub trace: Traceparent,
 }
 
-/// What the handled events of one order come to.
+impl Outgoing {
+    /// All of `events`, in one trace.
+    #[must_use]
+    pub fn all(events: impl IntoIterator<Item = Event>, trace: &Traceparent) -> Vec<Self> {
+        let outgoing = |event| Self {
+            event,
+            trace: trace.clone(),
+        };
+        events.into_iter().map(outgoing).collect()
+    }
+}
+
+/// What handled events, or a request, come to for one order.
 #[derive(Clone, Debug)]
 pub struct Change {
-    pub order_id: OrderId,
-    /// The version that the decision was made on.
-    pub version: i64,
-    /// The payment that has ended, as it is now.
-    pub ended: Option<Payment>,
+    /// The order as it is to be, but for its version: that is the one which the decision was made on. Of its payments
+    /// only the last has changed, or is new.
+    pub order: Order,
     pub at: Timestamp,
     pub outgoing: Vec<Outgoing>,
     pub handled: Vec<EventId>,
 }
 
+impl Change {
+    /// A change that handles no event.
+    #[must_use]
+    pub fn new(order: Order, at: Timestamp, outgoing: Vec<Outgoing>) -> Self {
+        Self {
+            order,
+            at,
+            outgoing,
+            handled: Vec::new(),
+        }
+    }
+}
+
 /// Where orders and their payments are kept. `owner` limits a read to that user's; `None` sees all.
 pub trait Orders {
-    /// Stores those of `orders` that the store has not heard of, with their first attempt, and gives all of them as
-    /// they stand, and which of `events` were handled before. No event counts as handled by this.
+    /// Stores those of `orders` that the store has not heard of, with the first attempt if they have one, and gives all
+    /// of them as they stand, and which of `events` were handled before. No event counts as handled by this.
     ///
     /// An order that another transaction is storing at the same time MAY be missing from the answer: then it is there
     /// when asked for again.
     async fn open(&self, orders: &[Order], events: &[EventId]) -> Result<Opened, StoreError>;
 
-    /// Stores each change whose order still has the version that was decided on: the payment's end, what it tells and
-    /// what was handled, all or nothing. Gives the orders whose change was stored.
+    /// The order as it stands.
+    async fn load(&self, id: OrderId, owner: Option<UserId>) -> Result<Option<Order>, StoreError>;
+
+    /// Stores each change whose order still has the version that was decided on: the order, its last payment, what is
+    /// told and what was handled, all or nothing. Gives the orders whose change was stored.
     ///
-    /// MUST store nothing at all of a change whose version has moved on.
+    /// MUST store nothing at all of a change whose version has moved on, and raise the version of one that it stores.
     async fn store(&self, changes: &[Change]) -> Result<Vec<OrderId>, StoreError>;
 
     async fn find(&self, id: PaymentId, owner: Option<UserId>) -> Result<Option<Payment>, StoreError>;
@@ -82,14 +108,26 @@ pub enum LookedUp {
     Settled(Verdict),
 }
 
-/// Who takes the money.
+/// Who takes the money, and gives it back. Each call MUST answer, or give up with [`NoAnswer`], within a bounded time.
 pub trait Provider {
     /// Takes the money, or declines.
     ///
     /// MUST charge at most once for one key, however often and however close together it is asked to, and give every
-    /// call the same verdict. MUST answer, or give up with [`NoAnswer`], within a bounded time.
+    /// call the same verdict.
     async fn charge(&self, charge: &Charge) -> Result<Verdict, NoAnswer>;
 
-    /// What became of the charge of this key. MUST answer, or give up, within a bounded time.
+    /// What became of the charge of this key.
     async fn look_up(&self, key: &ChargeKey) -> Result<LookedUp, NoAnswer>;
+
+    /// Closes the key of a charge that was not made: it is declined for
+    /// [`OrderCancelled`](crate::domain::FailureReason::OrderCancelled) from now on. Of one that was made, its verdict.
+    async fn withdraw(&self, charge: &Charge) -> Result<Verdict, NoAnswer>;
+
+    /// Gives back what a charge took.
+    ///
+    /// MUST refund at most once for one key, and never more than was taken.
+    async fn refund(&self, refund: &Refund) -> Result<(), NoAnswer>;
+
+    /// Whether the refund of this key was made.
+    async fn is_refunded(&self, key: &RefundKey) -> Result<bool, NoAnswer>;
 }

@@ -42,6 +42,39 @@ impl Charge {
     }
 }
 
+/// The name of a refund at the provider, `<payment id>:<attempt>:refund`: however often it is asked for, it is made
+/// once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RefundKey(String);
+
+impl RefundKey {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the provider is asked to give back: all that a charge took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refund {
+    pub key: RefundKey,
+    pub charge: ChargeKey,
+    pub amount: Money,
+}
+
+impl Refund {
+    /// The refund of this attempt.
+    #[must_use]
+    pub fn of(attempt: &Attempt) -> Self {
+        let charge = ChargeKey::of(attempt);
+        Self {
+            key: RefundKey(format!("{}:refund", charge.0)),
+            charge,
+            amount: attempt.amount,
+        }
+    }
+}
+
 /// The provider's own name for a charge that took the money.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionId(String);
@@ -62,11 +95,13 @@ impl fmt::Display for TransactionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureReason {
     CardDeclined,
+    /// It was withdrawn before it was charged.
+    OrderCancelled,
 }
 
 /// A word that is no reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be card_declined")]
+#[error("must be card_declined or order_cancelled")]
 pub struct UnknownReason;
 
 impl FailureReason {
@@ -75,6 +110,7 @@ impl FailureReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CardDeclined => "card_declined",
+            Self::OrderCancelled => "order_cancelled",
         }
     }
 }
@@ -83,11 +119,10 @@ impl FromStr for FailureReason {
     type Err = UnknownReason;
 
     fn from_str(word: &str) -> Result<Self, UnknownReason> {
-        if word == Self::CardDeclined.as_str() {
-            Ok(Self::CardDeclined)
-        } else {
-            Err(UnknownReason)
-        }
+        [Self::CardDeclined, Self::OrderCancelled]
+            .into_iter()
+            .find(|reason| reason.as_str() == word)
+            .ok_or(UnknownReason)
     }
 }
 

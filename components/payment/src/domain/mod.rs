@@ -4,6 +4,8 @@ mod charge;
 mod order;
 mod payment;
 
-pub use charge::{Charge, ChargeKey, FailureReason, TransactionId, UnknownReason, Verdict};
-pub use order::{Order, PlacedOrder};
+pub use charge::{
+    Charge, ChargeKey, FailureReason, Refund, RefundKey, TransactionId, UnknownReason, Verdict,
+};
+pub use order::{CancelledOrder, Errand, Order, OrderState, Paying, PlacedOrder};
 pub use payment::{Attempt, Payment, PaymentState, PaymentStatus, UnknownState};

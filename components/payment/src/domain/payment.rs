@@ -2,7 +2,8 @@
 
 use super::charge::{FailureReason, TransactionId, Verdict};
 use contracts::{
-    Event, Money, OrderId, PaymentCompleted, PaymentFailed, PaymentId, PaymentMethod, Timestamp, UserId,
+    Event, Money, OrderId, PaymentCompleted, PaymentFailed, PaymentId, PaymentMethod, PaymentRefunded,
+    Timestamp, UserId,
 };
 
 /// What an attempt is about. It never changes.
@@ -26,6 +27,8 @@ pub enum PaymentState {
     Processing,
     Completed(TransactionId),
     Failed(FailureReason),
+    /// What was taken has been given back.
+    Refunded(TransactionId),
 }
 
 /// The bare word for a state.
@@ -35,6 +38,7 @@ pub enum PaymentStatus {
     Processing,
     Completed,
     Failed,
+    Refunded,
 }
 
 /// Words that make up no state.
@@ -51,6 +55,7 @@ impl PaymentStatus {
             Self::Processing => "processing",
             Self::Completed => "completed",
             Self::Failed => "failed",
+            Self::Refunded => "refunded",
         }
     }
 }
@@ -69,6 +74,7 @@ impl PaymentState {
             ("pending", None, None) => Ok(Self::Pending),
             ("processing", None, None) => Ok(Self::Processing),
             ("completed", Some(id), None) => Ok(Self::Completed(id.into())),
+            ("refunded", Some(id), None) => Ok(Self::Refunded(id.into())),
             ("failed", None, Some(reason)) => reason.parse().map(Self::Failed).map_err(|_| UnknownState),
             _ => Err(UnknownState),
         }
@@ -81,13 +87,14 @@ impl PaymentState {
             Self::Processing => PaymentStatus::Processing,
             Self::Completed(_) => PaymentStatus::Completed,
             Self::Failed(_) => PaymentStatus::Failed,
+            Self::Refunded(_) => PaymentStatus::Refunded,
         }
     }
 
     #[must_use]
     pub fn transaction_id(&self) -> Option<&TransactionId> {
         match self {
-            Self::Completed(id) => Some(id),
+            Self::Completed(id) | Self::Refunded(id) => Some(id),
             Self::Pending | Self::Processing | Self::Failed(_) => None,
         }
     }
@@ -96,13 +103,13 @@ impl PaymentState {
     pub fn failure_reason(&self) -> Option<FailureReason> {
         match self {
             Self::Failed(reason) => Some(*reason),
-            Self::Pending | Self::Processing | Self::Completed(_) => None,
+            Self::Pending | Self::Processing | Self::Completed(_) | Self::Refunded(_) => None,
         }
     }
 }
 
 /// A payment: an attempt and where it is. Its state moves by the methods below alone: pending → processing →
-/// completed or failed.
+/// completed or failed, and from completed → refunded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Payment {
     attempt: Attempt,
@@ -142,8 +149,16 @@ impl Payment {
         }
     }
 
-    /// Ends as the provider says, and gives the event that tells of it. `None`, and no change, unless the payment
-    /// is processing: what has ended stays as it is.
+    /// The order was cancelled before the provider was asked. A payment that was started stays as it is.
+    pub fn withdraw(&mut self, now: Timestamp) {
+        if self.state == PaymentState::Pending {
+            self.state = PaymentState::Failed(FailureReason::OrderCancelled);
+            self.updated_at = now;
+        }
+    }
+
+    /// Ends as the provider says, and gives the event that tells of it. A payment that was withdrawn tells nothing:
+    /// who cancelled the order knows. No change unless the payment is processing: what has ended stays as it is.
     pub fn settle(&mut self, verdict: Verdict, now: Timestamp) -> Option<Event> {
         if self.state != PaymentState::Processing {
             return None;
@@ -156,7 +171,7 @@ impl Payment {
             ..
         } = self.attempt;
         self.updated_at = now;
-        let event = match verdict {
+        match verdict {
             Verdict::Succeeded(id) => {
                 let event = PaymentCompleted {
                     order_id,
@@ -166,20 +181,36 @@ impl Payment {
                     transaction_id: id.to_string(),
                 };
                 self.state = PaymentState::Completed(id);
-                event.into()
+                Some(event.into())
             }
             Verdict::Declined(reason) => {
                 self.state = PaymentState::Failed(reason);
-                PaymentFailed {
+                let event = PaymentFailed {
                     order_id,
                     payment_id,
                     attempt: number,
                     reason: reason.as_str().to_owned(),
-                }
-                .into()
+                };
+                (reason != FailureReason::OrderCancelled).then(|| event.into())
             }
+        }
+    }
+
+    /// The provider gave back what it took; the event that tells of it. `None`, and no change, unless the payment is
+    /// completed: money goes back once.
+    pub fn refund(&mut self, now: Timestamp) -> Option<Event> {
+        let PaymentState::Completed(id) = &self.state else {
+            return None;
         };
-        Some(event)
+        self.state = PaymentState::Refunded(id.clone());
+        self.updated_at = now;
+        let event = PaymentRefunded {
+            order_id: self.attempt.order_id,
+            payment_id: self.attempt.payment_id,
+            attempt: self.attempt.number,
+            amount: self.attempt.amount,
+        };
+        Some(event.into())
     }
 
     #[must_use]
@@ -262,6 +293,54 @@ mod tests {
     }
 
     #[test]
+    fn a_completed_payment_is_refunded_once_and_keeps_its_transaction() {
+        let mut payment = processing();
+        payment.settle(succeeded("t-1"), Timestamp::now());
+        let Some(Event::PaymentRefunded(event)) = payment.refund(Timestamp::now()) else {
+            panic!("{payment:?}")
+        };
+        assert_eq!(event.payment_id, payment.attempt().payment_id);
+        assert_eq!(event.amount, payment.attempt().amount);
+        assert_eq!(*payment.state(), PaymentState::Refunded("t-1".to_owned().into()));
+        assert_eq!(payment.refund(Timestamp::now()), None);
+    }
+
+    #[test]
+    fn a_payment_that_took_nothing_is_not_refunded() {
+        let mut failed = processing();
+        failed.settle(Verdict::Declined(FailureReason::CardDeclined), Timestamp::now());
+        for mut payment in [pending(), processing(), failed] {
+            let before = payment.clone();
+            assert_eq!(payment.refund(Timestamp::now()), None);
+            assert_eq!(payment, before);
+        }
+    }
+
+    #[test]
+    fn a_payment_is_withdrawn_before_it_is_started_and_not_afterwards() {
+        let mut payment = pending();
+        payment.withdraw(Timestamp::now());
+        assert_eq!(
+            payment.state().failure_reason(),
+            Some(FailureReason::OrderCancelled)
+        );
+        let mut payment = processing();
+        payment.withdraw(Timestamp::now());
+        assert_eq!(*payment.state(), PaymentState::Processing);
+    }
+
+    #[test]
+    fn a_payment_that_the_provider_withdrew_fails_and_tells_nothing() {
+        let mut payment = processing();
+        let verdict = Verdict::Declined(FailureReason::OrderCancelled);
+        assert_eq!(payment.settle(verdict, Timestamp::now()), None);
+        assert_eq!(
+            payment.state().failure_reason(),
+            Some(FailureReason::OrderCancelled)
+        );
+    }
+
+    #[test]
     fn a_payment_that_has_ended_or_was_never_started_takes_no_verdict() {
         let now = Timestamp::now();
         let mut completed = processing();
@@ -294,6 +373,8 @@ mod tests {
             PaymentState::Processing,
             ended,
             PaymentState::Failed(FailureReason::CardDeclined),
+            PaymentState::Failed(FailureReason::OrderCancelled),
+            PaymentState::Refunded("t-1".to_owned().into()),
         ];
         for state in states {
             let id = state.transaction_id().map(ToString::to_string);
@@ -309,6 +390,7 @@ mod tests {
             ("failed", Some("t-1"), None),
             ("failed", None, Some("boredom")),
             ("processing", Some("t-1"), None),
+            ("refunded", None, None),
             ("eaten", None, None),
         ];
         for (status, id, reason) in contradictions {

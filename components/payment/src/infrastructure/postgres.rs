@@ -1,7 +1,7 @@
 //! Orders and their payments in Postgres.
 
 use crate::application::{Change, Opened, Orders, Standing};
-use crate::domain::{Attempt, FailureReason, Order, Payment, PaymentState, PlacedOrder};
+use crate::domain::{Attempt, FailureReason, Order, OrderState, Payment, PaymentState, PlacedOrder};
 use contracts::{EventId, Money, OrderId, PaymentId, PaymentMethod, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use service::database::{Database, Row, Session, jsonb, uuids};
@@ -25,7 +25,7 @@ impl<'a> PostgresOrders<'a> {
 
 impl Orders for PostgresOrders<'_> {
     async fn open(&self, orders: &[Order], events: &[EventId]) -> Result<Opened, StoreError> {
-        let told: Vec<_> = orders.iter().filter_map(WrittenOrder::new).collect();
+        let told: Vec<_> = orders.iter().map(WrittenFirst::new).collect();
         let parameters = vec![jsonb(&told)?, uuids(events.iter().map(|id| id.as_uuid()))];
         let rows = self
             .session
@@ -41,25 +41,39 @@ impl Orders for PostgresOrders<'_> {
         Ok(opened)
     }
 
+    async fn load(&self, id: OrderId, owner: Option<UserId>) -> Result<Option<Order>, StoreError> {
+        let parameters = vec![id.as_uuid().into(), owner.map(UserId::as_uuid).into()];
+        let row = self
+            .session
+            .query_one(include_str!("sql/load_order.sql"), parameters)
+            .await?;
+        row.as_ref().map(order).transpose()
+    }
+
     async fn store(&self, changes: &[Change]) -> Result<Vec<OrderId>, StoreError> {
         let states: Vec<_> = changes.iter().map(WrittenChange::new).collect();
-        let ended: Vec<_> = changes
+        let payments: Vec<_> = changes
             .iter()
-            .filter_map(|change| change.ended.as_ref())
-            .map(WrittenEnd::new)
+            .filter_map(|change| change.order.payments().last())
+            .map(WrittenPayment::new)
             .collect();
         let mut handled = Vec::new();
         let mut outbox = Vec::new();
         for change in changes {
             handled.extend(change.handled.iter().map(|event_id| WrittenHandled {
-                order_id: change.order_id,
+                order_id: change.order.id(),
                 event_id: *event_id,
             }));
             for outgoing in &change.outgoing {
                 outbox.push(OutboxRow::new(&outgoing.event, change.at, &outgoing.trace)?);
             }
         }
-        let parameters = vec![jsonb(&states)?, jsonb(&ended)?, jsonb(&handled)?, jsonb(&outbox)?];
+        let parameters = vec![
+            jsonb(&states)?,
+            jsonb(&payments)?,
+            jsonb(&handled)?,
+            jsonb(&outbox)?,
+        ];
         let rows = self
             .session
             .query(include_str!("sql/store_changes.sql"), parameters)
@@ -113,16 +127,35 @@ fn standing(row: &Row, handed_over: &[Order]) -> Result<Option<Standing>, StoreE
         let order = handed_over.iter().find(|order| order.id() == id).cloned();
         return Ok(order.map(|order| Standing { order, is_new: true }));
     }
-    let placed = PlacedOrder {
-        id,
-        user_id: row.get::<Uuid>("user_id")?.into(),
-        amount: money(row.get("amount_minor")?)?,
-        method: row.word("payment_method")?,
+    let order = order(row)?;
+    Ok(Some(Standing { order, is_new: false }))
+}
+
+fn order(row: &Row) -> Result<Order, StoreError> {
+    let user_id: Option<Uuid> = row.get("user_id")?;
+    // Of a tombstone none of this is known; a constraint of the table sees to it that it is all or nothing.
+    let placed = match user_id {
+        Some(user_id) => Some(PlacedOrder {
+            user_id: user_id.into(),
+            amount: money(row.get("amount_minor")?)?,
+            method: row.word("payment_method")?,
+        }),
+        None => None,
+    };
+    let state = match (row.get("is_cancelled")?, placed) {
+        (true, placed) => OrderState::Cancelled(placed),
+        (false, Some(placed)) => OrderState::Placed(placed),
+        (false, None) => return Err(mistake("an order that stands, of which nothing is known")),
     };
     let payments: Vec<ReadPayment> = row.json("payments")?;
     let payments = payments.into_iter().map(ReadPayment::into_payment);
-    let order = Order::restore(placed, row.get("version")?, payments.collect::<Result<_, _>>()?);
-    Ok(Some(Standing { order, is_new: false }))
+    let id = row.get::<Uuid>("id")?.into();
+    Ok(Order::restore(
+        id,
+        state,
+        row.get("version")?,
+        payments.collect::<Result<_, _>>()?,
+    ))
 }
 
 fn payment(row: &Row) -> Result<Payment, StoreError> {
@@ -181,35 +214,52 @@ impl ReadPayment {
     }
 }
 
+/// What was placed, if that is known.
 #[derive(Serialize)]
-struct WrittenOrder {
+struct WrittenPlaced {
+    user_id: Option<UserId>,
+    amount_minor: Option<i64>,
+    currency: Option<&'static str>,
+    payment_method: Option<PaymentMethod>,
+    is_cancelled: bool,
+}
+
+impl WrittenPlaced {
+    fn new(order: &Order) -> Self {
+        let placed = order.placed();
+        Self {
+            user_id: placed.map(|placed| placed.user_id),
+            amount_minor: placed.map(|placed| placed.amount.minor()),
+            currency: placed.map(|placed| placed.amount.currency().code()),
+            payment_method: placed.map(|placed| placed.method),
+            is_cancelled: order.is_cancelled(),
+        }
+    }
+}
+
+/// An order that is heard of first. Its first attempt, if it has one, comes with it.
+#[derive(Serialize)]
+struct WrittenFirst {
     order_id: OrderId,
-    user_id: UserId,
-    amount_minor: i64,
-    currency: &'static str,
-    payment_method: PaymentMethod,
-    payment_id: PaymentId,
-    attempt: u32,
-    status: &'static str,
+    #[serde(flatten)]
+    placed: WrittenPlaced,
+    payment_id: Option<PaymentId>,
+    attempt: Option<u32>,
+    status: Option<&'static str>,
     at: Timestamp,
 }
 
-impl WrittenOrder {
-    /// An order that is heard of first: its first attempt comes with it.
-    fn new(order: &Order) -> Option<Self> {
-        let payment = order.payments().first()?;
-        let attempt = payment.attempt();
-        Some(Self {
+impl WrittenFirst {
+    fn new(order: &Order) -> Self {
+        let payment = order.payments().first();
+        Self {
             order_id: order.id(),
-            user_id: order.placed.user_id,
-            amount_minor: order.placed.amount.minor(),
-            currency: order.placed.amount.currency().code(),
-            payment_method: order.placed.method,
-            payment_id: attempt.payment_id,
-            attempt: attempt.number,
-            status: payment.state().status().as_str(),
-            at: payment.created_at(),
-        })
+            placed: WrittenPlaced::new(order),
+            payment_id: payment.map(|payment| payment.attempt().payment_id),
+            attempt: payment.map(|payment| payment.attempt().number),
+            status: payment.map(|payment| payment.state().status().as_str()),
+            at: payment.map_or_else(Timestamp::now, Payment::created_at),
+        }
     }
 }
 
@@ -217,37 +267,54 @@ impl WrittenOrder {
 struct WrittenChange {
     order_id: OrderId,
     version: i64,
+    #[serde(flatten)]
+    placed: WrittenPlaced,
+    at: Timestamp,
 }
 
 impl WrittenChange {
     fn new(change: &Change) -> Self {
         Self {
-            order_id: change.order_id,
-            version: change.version,
+            order_id: change.order.id(),
+            version: change.order.version,
+            placed: WrittenPlaced::new(&change.order),
+            at: change.at,
         }
     }
 }
 
 #[derive(Serialize)]
-struct WrittenEnd {
+struct WrittenPayment {
     id: PaymentId,
     order_id: OrderId,
+    attempt: u32,
+    user_id: UserId,
+    amount_minor: i64,
+    currency: &'static str,
     status: &'static str,
+    payment_method: PaymentMethod,
     transaction_id: Option<String>,
     failure_reason: Option<&'static str>,
-    at: Timestamp,
+    created_at: Timestamp,
+    updated_at: Timestamp,
 }
 
-impl WrittenEnd {
+impl WrittenPayment {
     fn new(payment: &Payment) -> Self {
         let (attempt, state) = (payment.attempt(), payment.state());
         Self {
             id: attempt.payment_id,
             order_id: attempt.order_id,
+            attempt: attempt.number,
+            user_id: attempt.user_id,
+            amount_minor: attempt.amount.minor(),
+            currency: attempt.amount.currency().code(),
             status: state.status().as_str(),
+            payment_method: attempt.method,
             transaction_id: state.transaction_id().map(ToString::to_string),
             failure_reason: state.failure_reason().map(FailureReason::as_str),
-            at: payment.updated_at(),
+            created_at: payment.created_at(),
+            updated_at: payment.updated_at(),
         }
     }
 }

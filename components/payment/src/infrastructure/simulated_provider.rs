@@ -2,10 +2,10 @@
 //! as a real one would: what it took is its word, not payment's.
 //!
 //! Its cards behave like the test cards of real providers: one pays, one is declined, one is slow, and one makes the
-//! charge but loses its answer.
+//! charge but loses its answer. Refunds are reliable whatever the card.
 
 use crate::application::{LookedUp, NoAnswer, Provider};
-use crate::domain::{Charge, ChargeKey, FailureReason, TransactionId, Verdict};
+use crate::domain::{Charge, ChargeKey, FailureReason, Refund, RefundKey, TransactionId, Verdict};
 use contracts::PaymentMethod;
 use futures::lock::Mutex;
 use service::StoreError;
@@ -53,6 +53,8 @@ impl Terms {
 /// A charge as the ledger has it.
 struct Recorded {
     verdict: Verdict,
+    /// Whether this call made it.
+    is_first: bool,
     /// Zero once it has settled.
     settles_in: Duration,
 }
@@ -87,16 +89,19 @@ impl<'a> SimulatedProvider<'a> {
         let answer = lane.lock().await.query_one(statement, parameters).await;
         answer.map_err(unanswered)
     }
-}
 
-impl Provider for SimulatedProvider<'_> {
-    async fn charge(&self, charge: &Charge) -> Result<Verdict, NoAnswer> {
-        let terms = Terms::of(charge.method);
-        let (outcome, transaction_id, failure_reason) = match &terms.verdict {
+    /// Records the charge, or finds the one that was made under its key before.
+    async fn record(
+        &self,
+        charge: &Charge,
+        verdict: &Verdict,
+        settles_after: Duration,
+    ) -> Result<Recorded, NoAnswer> {
+        let (outcome, transaction_id, failure_reason) = match verdict {
             Verdict::Succeeded(id) => ("succeeded", Some(id.to_string()), None),
             Verdict::Declined(reason) => ("declined", None, Some(reason.as_str().to_owned())),
         };
-        let settles_after_ms = i64::try_from(terms.settles_after.as_millis()).unwrap_or(i64::MAX);
+        let settles_after_ms = i64::try_from(settles_after.as_millis()).unwrap_or(i64::MAX);
         let parameters = vec![
             charge.key.as_str().to_owned().into(),
             charge.amount.minor().into(),
@@ -111,16 +116,21 @@ impl Provider for SimulatedProvider<'_> {
             .query_one(include_str!("sql/provider_charge.sql"), parameters)
             .await?;
         // No row: another call of the same key was recording it that very moment. A look-up finds it.
-        let row = row.ok_or(NoAnswer)?;
-        let is_first: bool = row.get("is_first").map_err(unanswered)?;
-        if is_first && !terms.answers {
+        recorded(&row.ok_or(NoAnswer)?).map_err(unanswered)
+    }
+}
+
+impl Provider for SimulatedProvider<'_> {
+    async fn charge(&self, charge: &Charge) -> Result<Verdict, NoAnswer> {
+        let terms = Terms::of(charge.method);
+        let charged = self.record(charge, &terms.verdict, terms.settles_after).await?;
+        if charged.is_first && !terms.answers {
             return Err(NoAnswer);
         }
-        let Recorded { verdict, settles_in } = recorded(&row).map_err(unanswered)?;
-        if !settles_in.is_zero() {
-            spin_sdk::time::sleep(settles_in).await;
+        if !charged.settles_in.is_zero() {
+            spin_sdk::time::sleep(charged.settles_in).await;
         }
-        Ok(verdict)
+        Ok(charged.verdict)
     }
 
     async fn look_up(&self, key: &ChargeKey) -> Result<LookedUp, NoAnswer> {
@@ -131,12 +141,48 @@ impl Provider for SimulatedProvider<'_> {
         let Some(row) = row else {
             return Ok(LookedUp::Unknown);
         };
-        let Recorded { verdict, settles_in } = recorded(&row).map_err(unanswered)?;
+        let Recorded {
+            verdict, settles_in, ..
+        } = recorded(&row).map_err(unanswered)?;
         if settles_in.is_zero() {
             Ok(LookedUp::Settled(verdict))
         } else {
             Ok(LookedUp::Pending)
         }
+    }
+
+    async fn withdraw(&self, charge: &Charge) -> Result<Verdict, NoAnswer> {
+        let closed = Verdict::Declined(FailureReason::OrderCancelled);
+        let Recorded {
+            verdict, settles_in, ..
+        } = self.record(charge, &closed, Duration::ZERO).await?;
+        if settles_in.is_zero() {
+            Ok(verdict)
+        } else {
+            Err(NoAnswer)
+        }
+    }
+
+    async fn refund(&self, refund: &Refund) -> Result<(), NoAnswer> {
+        let parameters = vec![
+            refund.key.as_str().to_owned().into(),
+            refund.charge.as_str().to_owned().into(),
+            refund.amount.minor().into(),
+            refund.amount.currency().code().to_owned().into(),
+        ];
+        let row = self
+            .query_one(include_str!("sql/provider_refund.sql"), parameters)
+            .await?;
+        // No row: another call of the same key was recording it that very moment, or there is nothing to give back.
+        row.map(|_| ()).ok_or(NoAnswer)
+    }
+
+    async fn is_refunded(&self, key: &RefundKey) -> Result<bool, NoAnswer> {
+        let parameters = vec![key.as_str().to_owned().into()];
+        let row = self
+            .query_one(include_str!("sql/provider_look_up_refund.sql"), parameters)
+            .await?;
+        Ok(row.is_some())
     }
 }
 
@@ -149,6 +195,7 @@ fn recorded(row: &Row) -> Result<Recorded, StoreError> {
     let settles_in_ms: i64 = row.get("settles_in_ms")?;
     Ok(Recorded {
         verdict,
+        is_first: row.get("is_first")?,
         settles_in: Duration::from_millis(u64::try_from(settles_in_ms).unwrap_or_default()),
     })
 }

@@ -1,238 +1,12 @@
 //! The use case between a store and a provider in memory, both of which can fail at any step.
 
-use super::super::ports::Opened;
 use super::*;
-use crate::domain::{ChargeKey, FailureReason, Payment, PaymentStatus};
-use contracts::{Money, OrderCompleted, OrderCreated, OrderId, PaymentMethod, UserId};
+use crate::application::in_memory::{Fault, Ledger, Store};
+use crate::domain::{Charge, ChargeKey, FailureReason, PaymentStatus, Refund, Verdict};
+use contracts::{Money, OrderCancelled, OrderCompleted, OrderCreated, OrderId, PaymentMethod, UserId};
 use event_batch::Outcome;
 use futures::executor::block_on;
 use proptest::prelude::*;
-use service::{Page, PageQuery};
-use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
-
-/// What befalls one call of the store.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
-    None,
-    /// It fails before anything is stored.
-    Lost,
-    /// It fails after all is stored.
-    Unknown,
-    Contention,
-    /// Somebody else is faster, and stores the same order or raises its version.
-    Raced,
-}
-
-#[derive(Default)]
-struct Store {
-    orders: RefCell<HashMap<OrderId, Order>>,
-    inbox: RefCell<HashSet<EventId>>,
-    outbox: RefCell<Vec<Event>>,
-    open_faults: RefCell<VecDeque<Fault>>,
-    store_faults: RefCell<VecDeque<Fault>>,
-}
-
-fn unavailable() -> StoreError {
-    StoreError::Unavailable("a test".to_owned())
-}
-
-impl Store {
-    fn fails_to_open(self, faults: impl IntoIterator<Item = Fault>) -> Self {
-        self.open_faults.borrow_mut().extend(faults);
-        self
-    }
-
-    fn fails_to_store(self, faults: impl IntoIterator<Item = Fault>) -> Self {
-        self.store_faults.borrow_mut().extend(faults);
-        self
-    }
-
-    /// Somebody else's statement on the same order.
-    fn meddle(&self, id: OrderId, first: Option<&Order>) {
-        let mut orders = self.orders.borrow_mut();
-        match (orders.get_mut(&id), first) {
-            (Some(order), _) => order.version += 1,
-            (None, Some(first)) => {
-                let payment_id = PaymentId::new();
-                let theirs = Order::open(first.placed.clone(), payment_id, Timestamp::now());
-                orders.insert(id, theirs);
-            }
-            (None, None) => {}
-        }
-    }
-
-    fn insert(&self, order: &Order) -> Standing {
-        let mut orders = self.orders.borrow_mut();
-        let is_new = !orders.contains_key(&order.id());
-        let order = orders.entry(order.id()).or_insert_with(|| order.clone()).clone();
-        Standing { order, is_new }
-    }
-
-    fn apply(&self, change: &Change) -> Result<bool, StoreError> {
-        let mut orders = self.orders.borrow_mut();
-        let mut inbox = self.inbox.borrow_mut();
-        let order = orders.get_mut(&change.order_id).unwrap();
-        if order.version != change.version {
-            return Ok(false);
-        }
-        if change.handled.iter().any(|id| inbox.contains(id)) {
-            return Err(StoreError::Constraint("inbox_pkey".to_owned()));
-        }
-        let payments = change.ended.iter().cloned().collect::<Vec<_>>();
-        let payments = if payments.is_empty() {
-            order.payments().to_vec()
-        } else {
-            payments
-        };
-        *order = Order::restore(order.placed.clone(), order.version + 1, payments);
-        inbox.extend(change.handled.iter().copied());
-        let events = change.outgoing.iter().map(|outgoing| outgoing.event.clone());
-        self.outbox.borrow_mut().extend(events);
-        Ok(true)
-    }
-
-    fn payment(&self, id: OrderId) -> Payment {
-        self.orders.borrow()[&id].payments()[0].clone()
-    }
-
-    fn status(&self, id: OrderId) -> PaymentStatus {
-        self.payment(id).state().status()
-    }
-
-    fn told(&self) -> Vec<&'static str> {
-        self.outbox.borrow().iter().map(Event::event_type).collect()
-    }
-}
-
-fn next(faults: &RefCell<VecDeque<Fault>>) -> Fault {
-    faults.borrow_mut().pop_front().unwrap_or(Fault::None)
-}
-
-impl Orders for Store {
-    async fn open(&self, orders: &[Order], events: &[EventId]) -> Result<Opened, StoreError> {
-        let fault = next(&self.open_faults);
-        match fault {
-            Fault::Lost => return Err(unavailable()),
-            Fault::Contention => return Err(StoreError::Contention),
-            Fault::None | Fault::Unknown | Fault::Raced => {}
-        }
-        let mut opened = Opened::default();
-        for order in orders {
-            let known = self.orders.borrow().contains_key(&order.id());
-            if fault == Fault::Raced && !known {
-                self.meddle(order.id(), Some(order));
-            } else {
-                opened.orders.push(self.insert(order));
-            }
-        }
-        let inbox = self.inbox.borrow();
-        opened.handled = events.iter().filter(|id| inbox.contains(id)).copied().collect();
-        if fault == Fault::Unknown {
-            Err(unavailable())
-        } else {
-            Ok(opened)
-        }
-    }
-
-    async fn store(&self, changes: &[Change]) -> Result<Vec<OrderId>, StoreError> {
-        let fault = next(&self.store_faults);
-        match fault {
-            Fault::Lost => return Err(unavailable()),
-            Fault::Contention => return Err(StoreError::Contention),
-            Fault::Raced => changes
-                .iter()
-                .for_each(|change| self.meddle(change.order_id, None)),
-            Fault::None | Fault::Unknown => {}
-        }
-        let mut stored = Vec::new();
-        for change in changes {
-            if self.apply(change)? {
-                stored.push(change.order_id);
-            }
-        }
-        if fault == Fault::Unknown {
-            Err(unavailable())
-        } else {
-            Ok(stored)
-        }
-    }
-
-    async fn find(&self, _: PaymentId, _: Option<UserId>) -> Result<Option<Payment>, StoreError> {
-        Err(unavailable())
-    }
-
-    async fn list(
-        &self,
-        _: OrderId,
-        _: Option<UserId>,
-        _: PageQuery,
-    ) -> Result<Option<Page<Payment>>, StoreError> {
-        Err(unavailable())
-    }
-}
-
-/// A provider with the cards of the simulated one. The slow card settles when it is looked up the second time.
-#[derive(Default)]
-struct Ledger {
-    charges: RefCell<HashMap<ChargeKey, Verdict>>,
-    looks: RefCell<HashMap<ChargeKey, u32>>,
-    charge_calls: Cell<u32>,
-    look_ups: Cell<u32>,
-    is_down: Cell<bool>,
-}
-
-impl Provider for Ledger {
-    async fn charge(&self, charge: &Charge) -> Result<Verdict, NoAnswer> {
-        self.charge_calls.set(self.charge_calls.get() + 1);
-        if self.is_down.get() {
-            return Err(NoAnswer);
-        }
-        let mut charges = self.charges.borrow_mut();
-        let known = charges.get(&charge.key).cloned();
-        let verdict = known.clone().unwrap_or_else(|| match charge.method {
-            PaymentMethod::ChargeDeclined => Verdict::Declined(FailureReason::CardDeclined),
-            _ => Verdict::Succeeded(format!("txn of {}", charge.key.as_str()).into()),
-        });
-        charges.insert(charge.key.clone(), verdict.clone());
-        match charge.method {
-            PaymentMethod::Slow => Err(NoAnswer),
-            PaymentMethod::Flaky if known.is_none() => Err(NoAnswer),
-            _ => Ok(verdict),
-        }
-    }
-
-    async fn look_up(&self, key: &ChargeKey) -> Result<LookedUp, NoAnswer> {
-        self.look_ups.set(self.look_ups.get() + 1);
-        if self.is_down.get() {
-            return Err(NoAnswer);
-        }
-        let mut looks = self.looks.borrow_mut();
-        let look = looks.entry(key.clone()).or_default();
-        *look += 1;
-        Ok(match self.charges.borrow().get(key) {
-            None => LookedUp::Unknown,
-            Some(_) if *look == 1 => LookedUp::Pending,
-            Some(verdict) => LookedUp::Settled(verdict.clone()),
-        })
-    }
-}
-
-impl Ledger {
-    /// What it took or declined, however often it was asked.
-    fn len(&self) -> usize {
-        self.charges.borrow().len()
-    }
-
-    /// As [`Ledger::default`], but every charge has settled when it is looked up.
-    fn with_charges_settled(self, orders: &Store) -> Self {
-        for order in orders.orders.borrow().values() {
-            let key = ChargeKey::of(order.payments()[0].attempt());
-            self.looks.borrow_mut().insert(key, 1);
-        }
-        self
-    }
-}
 
 fn placed(method: PaymentMethod) -> (OrderId, Received) {
     let order_id = OrderId::new();
@@ -244,6 +18,14 @@ fn placed(method: PaymentMethod) -> (OrderId, Received) {
         items: Vec::new(),
     };
     (order_id, received(event))
+}
+
+/// The cancellation of the order.
+fn cancelled(order_id: OrderId) -> Received {
+    received(OrderCancelled {
+        order_id,
+        reason: "cancelled_by_user".to_owned(),
+    })
 }
 
 fn received(event: impl Into<Event>) -> Received {
@@ -479,6 +261,164 @@ fn an_attempt_that_another_transaction_is_storing_is_not_charged_blindly() {
     assert_eq!(ledger.len(), 1);
 }
 
+#[test]
+fn a_cancellation_that_comes_before_its_order_refuses_the_charge() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::Visa);
+    assert_eq!(
+        outcomes(&store, &ledger, &[cancelled(order)]),
+        [Outcome::Processed]
+    );
+    assert_eq!(outcomes(&store, &ledger, &[created]), [Outcome::Processed]);
+    assert_eq!(store.orders.borrow()[&order].payments(), []);
+    assert!(store.orders.borrow()[&order].placed().is_some());
+    assert_eq!((ledger.len(), store.told().len()), (0, 0));
+}
+
+#[test]
+fn an_order_and_its_cancellation_in_one_batch_are_not_charged() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::Visa);
+    let batch = [created, cancelled(order)];
+    assert_eq!(outcomes(&store, &ledger, &batch), [Outcome::Processed; 2]);
+    assert_eq!(store.orders.borrow()[&order].payments(), []);
+    assert_eq!((ledger.len(), store.told().len()), (0, 0));
+}
+
+#[test]
+fn a_completed_payment_is_refunded_once_however_often_the_cancellation_comes() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::Visa);
+    handle(&store, &ledger, &[created]).unwrap();
+    let cancellation = cancelled(order);
+    assert_eq!(
+        outcomes(&store, &ledger, std::slice::from_ref(&cancellation)),
+        [Outcome::Processed]
+    );
+    assert_eq!(store.status(order), PaymentStatus::Refunded);
+    assert_eq!(
+        outcomes(&store, &ledger, &[cancellation, cancelled(order)]),
+        [Outcome::Duplicate, Outcome::Processed]
+    );
+    assert_eq!(store.told(), ["PaymentCompleted", "PaymentRefunded"]);
+    assert_eq!((ledger.refund_calls.get(), ledger.refunds.borrow().len()), (1, 1));
+}
+
+#[test]
+fn a_refund_whose_answer_was_lost_is_looked_up_and_not_made_again() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::Visa);
+    handle(&store, &ledger, &[created]).unwrap();
+    ledger.loses_refunds.set(true);
+    let cancellation = cancelled(order);
+    assert_eq!(
+        outcomes(&store, &ledger, std::slice::from_ref(&cancellation)),
+        [Outcome::Retry]
+    );
+    assert!(
+        store.orders.borrow()[&order].is_cancelled(),
+        "the intent is stored"
+    );
+    assert_eq!(store.status(order), PaymentStatus::Completed);
+
+    assert_eq!(outcomes(&store, &ledger, &[cancellation]), [Outcome::Processed]);
+    assert_eq!(store.status(order), PaymentStatus::Refunded);
+    assert_eq!(ledger.refund_calls.get(), 1);
+    assert_eq!(store.told(), ["PaymentCompleted", "PaymentRefunded"]);
+}
+
+#[test]
+fn a_failed_payment_is_not_refunded() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::ChargeDeclined);
+    handle(&store, &ledger, &[created]).unwrap();
+    assert_eq!(
+        outcomes(&store, &ledger, &[cancelled(order)]),
+        [Outcome::Processed]
+    );
+    assert_eq!(
+        store.payment(order).state().failure_reason(),
+        Some(FailureReason::CardDeclined)
+    );
+    assert_eq!(store.told(), ["PaymentFailed"]);
+    assert_eq!(ledger.refund_calls.get(), 0);
+}
+
+#[test]
+fn a_charge_under_way_is_looked_up_when_its_order_is_cancelled_and_what_it_took_is_refunded() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::Slow);
+    handle(&store, &ledger, &[created]).unwrap();
+    let cancellation = cancelled(order);
+    // The provider has not decided yet.
+    assert_eq!(
+        outcomes(&store, &ledger, std::slice::from_ref(&cancellation)),
+        [Outcome::Retry]
+    );
+    assert_eq!(store.status(order), PaymentStatus::Processing);
+    assert_eq!(outcomes(&store, &ledger, &[cancellation]), [Outcome::Processed]);
+    assert_eq!(store.status(order), PaymentStatus::Refunded);
+    assert_eq!(store.told(), ["PaymentCompleted", "PaymentRefunded"]);
+    assert_eq!(ledger.charge_calls.get(), 1);
+}
+
+#[test]
+fn an_attempt_that_the_provider_has_not_heard_of_is_withdrawn_and_never_charged() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, _) = store.with_order(PaymentMethod::Visa, None);
+    assert_eq!(
+        outcomes(&store, &ledger, &[cancelled(order)]),
+        [Outcome::Processed]
+    );
+    let payment = store.payment(order);
+    assert_eq!(
+        payment.state().failure_reason(),
+        Some(FailureReason::OrderCancelled)
+    );
+    assert_eq!((ledger.charge_calls.get(), store.told().len()), (0, 0));
+    // Whoever stored the attempt comes to the provider late.
+    let late = block_on(ledger.charge(&Charge::of(payment.attempt())));
+    assert_eq!(late, Ok(Verdict::Declined(FailureReason::OrderCancelled)));
+}
+
+#[test]
+fn a_payment_that_completes_after_the_cancellation_is_refunded() {
+    let (store, ledger) = (
+        Store::default().fails_to_store([Fault::Cancelled]),
+        Ledger::default(),
+    );
+    let (order, created) = placed(PaymentMethod::Visa);
+    // Between the charge and the storing of its outcome the order is cancelled by somebody else.
+    let first = outcomes(&store, &ledger, std::slice::from_ref(&created));
+    assert_eq!(first, [Outcome::Retry]);
+    assert_eq!(outcomes(&store, &ledger, &[created]), [Outcome::Processed]);
+    assert_eq!(store.status(order), PaymentStatus::Refunded);
+    assert_eq!(
+        outcomes(&store, &ledger, &[cancelled(order)]),
+        [Outcome::Processed]
+    );
+    assert_eq!(store.told(), ["PaymentCompleted", "PaymentRefunded"]);
+    assert_eq!((ledger.charge_calls.get(), ledger.refund_calls.get()), (1, 1));
+}
+
+#[test]
+fn a_provider_that_is_down_puts_a_cancellation_off_and_forgets_nothing() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::Visa);
+    handle(&store, &ledger, &[created]).unwrap();
+    ledger.is_down.set(true);
+    let cancellation = cancelled(order);
+    for _ in 0..3 {
+        assert_eq!(
+            outcomes(&store, &ledger, std::slice::from_ref(&cancellation)),
+            [Outcome::Retry]
+        );
+    }
+    ledger.is_down.set(false);
+    assert_eq!(outcomes(&store, &ledger, &[cancellation]), [Outcome::Processed]);
+    assert_eq!(store.status(order), PaymentStatus::Refunded);
+}
+
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         3 => Just(Fault::None),
@@ -525,5 +465,73 @@ proptest! {
             let expected = if succeeded { PaymentStatus::Completed } else { PaymentStatus::Failed };
             prop_assert_eq!(store.status(*order), expected);
         }
+    }
+
+    /// Whatever fails, whatever comes first, and however events are repeated: once all is quiet, no money is kept for
+    /// an order that was cancelled, none went back twice, and of what was taken everybody was told.
+    #[test]
+    fn a_cancelled_order_keeps_no_money(
+        orders in prop::collection::vec((prop::sample::select(PaymentMethod::ALL.as_slice()), any::<bool>()), 1..5),
+        batches in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 1..6), 1..10),
+        open_faults in prop::collection::vec(fault(), 0..12),
+        store_faults in prop::collection::vec(fault(), 0..12),
+        is_down in prop::collection::vec(any::<bool>(), 10),
+        loses_refunds in prop::collection::vec(any::<bool>(), 10),
+    ) {
+        let store = Store::default().fails_to_open(open_faults).fails_to_store(store_faults);
+        let ledger = Ledger::default();
+        let orders: Vec<_> = orders
+            .into_iter()
+            .map(|(method, is_cancelled)| {
+                let (order, created) = placed(method);
+                (order, created, is_cancelled.then(|| cancelled(order)))
+            })
+            .collect();
+        let created = orders.iter().map(|(_, created, _)| created.clone());
+        let cancellations = orders.iter().filter_map(|(_, _, cancelled)| cancelled.clone());
+        let events: Vec<_> = created.chain(cancellations).collect();
+        for ((batch, is_down), loses_refunds) in batches.iter().zip(is_down).zip(loses_refunds) {
+            ledger.is_down.set(is_down);
+            ledger.loses_refunds.set(loses_refunds);
+            let batch: Vec<_> = batch.iter().map(|index| index.get(&events).clone()).collect();
+            // What fails comes again below.
+            let _ = handle(&store, &ledger, &batch);
+        }
+        ledger.is_down.set(false);
+        ledger.loses_refunds.set(false);
+        let is_quiet = (0..40).any(|_| {
+            handle(&store, &ledger, &events)
+                .is_ok_and(|handled| handled.iter().all(|handled| handled.outcome == Outcome::Duplicate))
+        });
+        prop_assert!(is_quiet);
+        let mut expected: Vec<&str> = Vec::new();
+        for (id, _, cancelled) in &orders {
+            let order = store.orders.borrow()[id].clone();
+            prop_assert_eq!(order.is_cancelled(), cancelled.is_some());
+            prop_assert_eq!(order.errand(), None);
+            prop_assert!(order.payments().len() <= 1);
+            let Some(payment) = order.payments().first() else {
+                prop_assert!(cancelled.is_some());
+                continue;
+            };
+            let charged = ledger.charges.borrow()[&ChargeKey::of(payment.attempt())].clone();
+            let refund = Refund::of(payment.attempt());
+            let is_refunded = ledger.refunds.borrow().contains_key(&refund.key);
+            let (status, told): (_, &[&str]) = match (charged, cancelled.is_some()) {
+                (Verdict::Succeeded(_), false) => (PaymentStatus::Completed, &["PaymentCompleted"]),
+                (Verdict::Succeeded(_), true) => {
+                    (PaymentStatus::Refunded, &["PaymentCompleted", "PaymentRefunded"])
+                }
+                (Verdict::Declined(FailureReason::CardDeclined), _) => (PaymentStatus::Failed, &["PaymentFailed"]),
+                (Verdict::Declined(FailureReason::OrderCancelled), _) => (PaymentStatus::Failed, &[]),
+            };
+            prop_assert_eq!(payment.state().status(), status);
+            prop_assert_eq!(is_refunded, status == PaymentStatus::Refunded);
+            expected.extend(told);
+        }
+        let mut told = store.told();
+        told.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(told, expected);
     }
 }
