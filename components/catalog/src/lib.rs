@@ -5,6 +5,7 @@ pub mod application;
 pub mod domain;
 pub mod infrastructure;
 
+use event_batch::SigningKey;
 use infrastructure::RedisCache;
 use service::config::{ConfigError, variable};
 use service::router::{Component, Root, serve};
@@ -19,6 +20,7 @@ pub struct Catalog {
     pub(crate) bearer: Bearer,
     pub(crate) database: Database,
     pub(crate) cache: RedisCache,
+    pub(crate) events_key: SigningKey,
     router: Router<Self>,
 }
 
@@ -28,6 +30,7 @@ impl Component for Catalog {
             bearer: Bearer::new(&variable("jwt_key").await?)?,
             database: Database::new(variable("database_url").await?),
             cache: RedisCache::connect(&variable("redis_url").await?),
+            events_key: service::events::signing_key().await?,
             router: api::router(),
         })
     }

@@ -2,13 +2,15 @@
 
 use super::{bouquets, categories, flowers};
 use crate::Catalog;
+use crate::application::handle_events;
+use crate::infrastructure::PostgresReservations;
 use futures::future::join;
 use http::{Method, StatusCode, header};
 use serde::Serialize;
 use service::conditional::{etag, is_known};
 use service::health::{self, Health};
 use service::router::Answer;
-use service::{Problem, Request, Response, Role, Router};
+use service::{Problem, Request, Response, Role, Router, events};
 
 /// Everything that the catalog answers.
 #[must_use]
@@ -33,6 +35,7 @@ pub fn router() -> Router<Catalog> {
         .get("/health/live", live)
         .get("/catalog/health", healthy)
         .get("/internal/catalog/health", healthy)
+        .post("/internal/catalog/events", take_events)
 }
 
 /// Only an admin changes the catalog.
@@ -61,6 +64,14 @@ pub(super) fn shown(request: &Request, version: i64, response: impl FnOnce() -> 
         response()
     };
     response.with_header(header::ETAG, &etag(version))
+}
+
+async fn take_events(app: &'static Catalog, request: Request) -> Answer {
+    let reservations = PostgresReservations::new(&app.database);
+    events::take_batch(&app.events_key, request, async |batch| {
+        handle_events(&reservations, &app.cache, batch).await
+    })
+    .await
 }
 
 async fn healthy(app: &'static Catalog, _: Request) -> Answer {

@@ -1,14 +1,17 @@
 //! What the catalog does, and what it needs for that.
 
+mod handle_events;
 mod ports;
 mod read_flowers;
 mod write_bouquets;
 mod write_categories;
 mod write_flowers;
 
+pub use handle_events::handle_events;
 pub use ports::{
     BouquetError, BouquetFilter, Bouquets, Categories, CategoryError, FlowerCache, FlowerError, FlowerFilter,
-    Flowers, KnownParts, Lookup, Representation, Ticket,
+    Flowers, KnownParts, Loaded, Lookup, Outgoing, Representation, ReservationChange, Reservations, Stored,
+    StoredReservation, Ticket,
 };
 pub use read_flowers::{list_flowers, show_flower};
 pub use write_bouquets::{change_bouquet, create_bouquet, delete_bouquet};

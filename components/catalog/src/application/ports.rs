@@ -1,10 +1,11 @@
 //! What the use cases need of the world.
 
 use crate::domain::{
-    Bouquet, BouquetChange, Category, Flower, FlowerChange, FlowerType, Search, StockDelta, StockOutOfRange,
+    Bouquet, BouquetChange, Category, Flower, FlowerChange, FlowerType, Reservation, ReservationStatus,
+    Search, StockDelta, StockOutOfRange,
 };
 use bytes::Bytes;
-use contracts::{BouquetId, CategoryId, FlowerId, Timestamp};
+use contracts::{BouquetId, CategoryId, Event, EventId, FlowerId, OrderId, Timestamp};
 use service::trace::Traceparent;
 use service::{Page, PageQuery, StoreError};
 
@@ -151,6 +152,65 @@ pub trait Categories {
     async fn delete(&self, category: &Category) -> Result<bool, CategoryError>;
 }
 
+/// A reservation as it was read back.
+#[derive(Clone, Debug)]
+pub struct StoredReservation {
+    pub order_id: OrderId,
+    pub status: ReservationStatus,
+    pub version: i64,
+    /// Of which something was taken, whether it was put back or not.
+    pub flowers: Vec<FlowerId>,
+}
+
+/// What a batch speaks of.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    pub reservations: Vec<StoredReservation>,
+    /// Those of the batch's events that were handled before.
+    pub handled: Vec<EventId>,
+}
+
+/// An event that is told if the stock decides so.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub is_reserved: bool,
+    pub event: Event,
+    pub trace: Traceparent,
+}
+
+/// What the events of one order come to.
+#[derive(Clone, Debug)]
+pub struct ReservationChange {
+    pub order_id: OrderId,
+    /// The version that was decided on: 0 for an order that nothing was heard of.
+    pub version: i64,
+    pub reservation: Reservation,
+    /// What is told of an order that asks: one of the two.
+    pub outgoing: [Outgoing; 2],
+    pub handled: Vec<EventId>,
+}
+
+/// What was stored.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    pub orders: Vec<OrderId>,
+    /// Whose stock is another now.
+    pub flowers: Vec<FlowerId>,
+}
+
+/// Where reservations are kept, beside the stock.
+pub trait Reservations {
+    /// The reservations of `orders`, and which of `events` were handled before.
+    async fn load(&self, orders: &[OrderId], events: &[EventId]) -> Result<Loaded, StoreError>;
+
+    /// Stores each change whose reservation still has the version that was decided on: its status, the stock that it
+    /// moves, what it tells and what was handled, all or nothing. Orders that ask are served in the order of
+    /// `changes`, each wholly or not at all.
+    ///
+    /// MUST store nothing at all of a change whose version has moved on.
+    async fn store(&self, changes: &[ReservationChange], at: Timestamp) -> Result<Stored, StoreError>;
+}
+
 /// A flower ready to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Representation {
@@ -189,7 +249,7 @@ pub trait FlowerCache {
     /// Keeps what was loaded for the ticket.
     async fn keep_list(&self, filter: &FlowerFilter, page: PageQuery, ticket: Ticket, body: &Bytes);
 
-    /// Forgets the flower, and every list: any of them may show it. To be called after a write is committed and
+    /// Forgets the flowers, and every list: any of them may show one. To be called after a write is committed and
     /// before it is answered.
-    async fn forget(&self, id: FlowerId);
+    async fn forget(&self, ids: &[FlowerId]);
 }

@@ -124,6 +124,6 @@ async fn forget<T>(cache: &impl FlowerCache, id: FlowerId, stored: &Result<T, Fl
         stored,
         Ok(_) | Err(FlowerError::Store(StoreError::Unavailable(_)))
     ) {
-        cache.forget(id).await;
+        cache.forget(&[id]).await;
     }
 }

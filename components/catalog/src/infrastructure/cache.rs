@@ -28,7 +28,7 @@
 use crate::application::{FlowerCache, FlowerFilter, Lookup, Representation, Ticket};
 use bytes::Bytes;
 use contracts::FlowerId;
-use futures::future::join;
+use futures::future::{join, join_all};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use service::PageQuery;
 use service::health::Check;
@@ -161,9 +161,9 @@ impl<C: Commands> RedisCache<C> {
         Ticket(claimed.then_some(word))
     }
 
-    async fn delete(&self, key: &str) {
+    async fn delete(&self, key: String) {
         for _ in 0..2 {
-            let answer = self.for_writes.execute("DEL", vec![text(key)]).await;
+            let answer = self.for_writes.execute("DEL", vec![text(key.as_str())]).await;
             if matches!(answer.as_deref(), Ok([RedisResult::Int64(_)])) {
                 return;
             }
@@ -171,7 +171,7 @@ impl<C: Commands> RedisCache<C> {
         log::line(
             Level::Warn,
             "old values stay cached until their TTL",
-            &[("key", key)],
+            &[("key", &key)],
         );
     }
 }
@@ -250,9 +250,17 @@ impl<C: Commands> FlowerCache for RedisCache<C> {
         let _ = self.for_reads.execute("SET", arguments).await;
     }
 
-    async fn forget(&self, id: FlowerId) {
-        let key = flower_key(id);
-        join(self.delete(&key), self.delete(GENERATION)).await;
+    async fn forget(&self, ids: &[FlowerId]) {
+        let Some((first, rest)) = ids.split_first() else {
+            return;
+        };
+        join(
+            self.delete(flower_key(*first)),
+            self.delete(GENERATION.to_owned()),
+        )
+        .await;
+        // On the connection that there is by now, sent without waiting in between.
+        join_all(rest.iter().map(|id| self.delete(flower_key(*id)))).await;
     }
 }
 

@@ -5,8 +5,10 @@ mod bouquets;
 mod cache;
 mod categories;
 mod flowers;
+mod reservations;
 
 pub use bouquets::PostgresBouquets;
 pub use cache::{Commands, RedisCache};
 pub use categories::PostgresCategories;
 pub use flowers::PostgresFlowers;
+pub use reservations::PostgresReservations;

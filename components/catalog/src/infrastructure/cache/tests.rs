@@ -138,7 +138,7 @@ impl Shop {
     }
 
     fn forget(&self) {
-        self.cache.forget(self.rose).now_or_never().unwrap();
+        self.cache.forget(&[self.rose]).now_or_never().unwrap();
     }
 
     /// A reader that meets nobody.
@@ -451,6 +451,21 @@ fn reads_leave_a_dead_redis_alone_but_writes_do_not() {
     shop.memory.is_down.set(false);
     shop.forget();
     // The list is dead without its generation, and ends at its TTL.
+    assert_eq!(shop.memory.keys(), [list_key(&ALL, FIRST)]);
+}
+
+#[test]
+fn a_write_of_many_flowers_has_them_all_forgotten_and_one_of_none_leaves_the_lists() {
+    let shop = Shop::new();
+    shop.read(1);
+    shop.cache.forget(&[]).now_or_never().unwrap();
+    assert!(matches!(shop.look_at_list(), Lookup::Hit(_)));
+    let others = [FlowerId::new(), FlowerId::new()];
+    for id in others {
+        shop.memory.set(&flower_key(id), b"1");
+    }
+    let all = [others[0], shop.rose, others[1]];
+    shop.cache.forget(&all).now_or_never().unwrap();
     assert_eq!(shop.memory.keys(), [list_key(&ALL, FIRST)]);
 }
 
