@@ -159,6 +159,7 @@ fn order(row: &Row) -> Result<Order, Failure> {
         payment_method: get::<&str>(row, "payment_method")?.parse().map_err(unavailable)?,
         payment_due_at: get::<Option<chrono::NaiveDateTime>>(row, "payment_due_at")?.map(Timestamp::from),
         payment_attempt: attempt.try_into().map_err(unavailable)?,
+        stock_reserved: get(row, "stock_reserved")?,
         version: get(row, "version")?,
         items: items
             .into_iter()

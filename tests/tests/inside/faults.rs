@@ -22,12 +22,12 @@ const GAPS: [&str; 4] = [
 
 /// A rose of the demo, and a user who can order it.
 async fn customer(shop: &Shop) -> Result<(Actor, String)> {
-    let user = shop.anonymous()?.register().await?;
-    let roses = user
-        .get("/api/catalog/flowers?search=Red%20Rose")
-        .await?
-        .expect(200)?;
-    let rose = roses["items"][0]["id"].as_str().context("no rose")?.to_owned();
+    let (user, admin) = (
+        shop.anonymous()?.register().await?,
+        shop.anonymous()?.admin().await?,
+    );
+    // More than all customers together can buy.
+    let rose = admin.add_flower("Rose for everybody", "150.00").await?;
     user.order_once_known(&rose, "pm_card_visa")
         .await
         .with_context(|| shop.log("relay-0"))?;

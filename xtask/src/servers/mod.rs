@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkout::{Checkout, create_folder, remove};
 use crate::interrupt;
 use crate::process::Process;
-use crate::programs::{self, Need};
+use crate::programs::{self, Need, on_path};
 use crate::progress::Step;
 use crate::secrets::{Secrets, random_below, write_secret};
 
@@ -366,11 +366,19 @@ impl Servers {
     }
 }
 
-/// Installs what the private servers need and is not there.
+/// Installs what the private servers and the tour need and is not there.
 pub(crate) fn install(checkout: &Checkout, kinds: &[Kind]) -> Result<()> {
-    let needs: Vec<Need> = kinds.iter().map(|kind| kind.need()).collect();
-    programs::ensure(checkout, &needs)
+    let needs = kinds.iter().map(|kind| kind.need()).chain([CURL]);
+    programs::ensure(checkout, &needs.collect::<Vec<_>>())
 }
+
+/// What the README's tour speaks to the shop with.
+const CURL: Need = Need {
+    title: "curl",
+    debian: "curl",
+    homebrew: "curl",
+    present: || on_path("curl").is_some(),
+};
 
 /// Starts a server in a process group of its own, so that a Ctrl-C at the terminal does not reach it before
 /// its turn to stop has come.
