@@ -1,14 +1,12 @@
 //! Cancels an order at its owner's wish. The others undo what they did for it when they hear of it.
 
+use super::ATTEMPTS;
 use super::change::Occasion;
 use super::ports::{Change, Orders};
 use crate::domain::{Decision, Fact, Order, OrderStatus, decide};
 use contracts::{OrderId, Timestamp, UserId};
 use service::StoreError;
 use service::trace::Traceparent;
-
-/// How often a cancellation that came too late is decided again (R1).
-const ATTEMPTS: usize = 3;
 
 /// Why an order was not cancelled.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! Handles a batch of events (R1, R7): one query loads what it speaks of, the domain decides order by order, one
 //! statement stores it all. What the gate refused because somebody was faster is loaded and decided again.
 
+use super::ATTEMPTS;
 use super::change::Occasion;
 use super::ports::{CatalogChange, Change, Orders};
 use crate::domain::{Decision, Fact, Order, Product, decide};
@@ -8,9 +9,6 @@ use contracts::{Event, EventId, OrderId, Received, Timestamp};
 use service::StoreError;
 use service::events::Handled;
 use service::trace::Traceparent;
-
-/// How often a change that came too late is decided again before the batch's rest is put off.
-const ATTEMPTS: usize = 3;
 
 /// One event that tells a fact of an order.
 #[derive(Clone, Debug)]

@@ -13,3 +13,6 @@ pub use ports::{
     CatalogChange, Change, HistoryItem, Loaded, NoteItem, OrderFilter, Orders, Outgoing, StoredHistory,
     StoredHistoryItem,
 };
+
+/// How often what somebody else was faster than is decided again (R1).
+const ATTEMPTS: usize = 3;
