@@ -75,6 +75,7 @@ fn created(order: &Order) -> OrderCreated {
         user_id: order.user_id,
         total: order.total,
         payment_method: order.payment_method,
+        payment_due_at: None,
         items: order.items.iter().map(line).collect(),
     }
 }

@@ -25,7 +25,23 @@ pub struct OrderCreated {
     pub user_id: UserId,
     pub total: Money,
     pub payment_method: PaymentMethod,
+    /// No charge starts after it; `None` for an order that was placed before there were deadlines.
+    #[serde(default)]
+    pub payment_due_at: Option<Timestamp>,
     pub items: Vec<OrderLine>,
+}
+
+/// A timer of ordering's own: the order's payment deadline has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PaymentDeadlinePassed {
+    pub order_id: OrderId,
+}
+
+/// A timer of payment's own: a charge that a request started is looked up, should it have got no answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChargeLookUpDue {
+    pub order_id: OrderId,
+    pub payment_id: PaymentId,
 }
 
 /// The provider took the money.
@@ -97,6 +113,22 @@ pub struct ShipmentDelivered {
     pub shipment_id: ShipmentId,
 }
 
+/// The shipment could not be delivered, and comes back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShipmentFailed {
+    pub order_id: OrderId,
+    pub shipment_id: ShipmentId,
+    /// The courier's words.
+    pub reason: String,
+}
+
+/// A timer of delivery's own: where delivery is automatic, the shipment arrives now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryDue {
+    pub order_id: OrderId,
+    pub shipment_id: ShipmentId,
+}
+
 /// The saga came to its good end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderCompleted {
@@ -131,6 +163,28 @@ pub struct BouquetChanged {
     pub name: String,
     pub price: Money,
     pub deleted: bool,
+}
+
+/// An event about an order is a dead letter: the order waits for an operator. The bridge's own word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventDeadLettered {
+    pub order_id: OrderId,
+    /// The dead event's type; `None` of one that cannot be read.
+    pub event_type: Option<String>,
+    /// Where it died.
+    pub queue: String,
+}
+
+/// An operator looked at a dead letter about an order. The bridge's own word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetterResolved {
+    pub order_id: OrderId,
+    /// The dead event's type; `None` of one that cannot be read.
+    pub event_type: Option<String>,
+    /// Where it died.
+    pub queue: String,
+    /// `retried` or `discarded`.
+    pub resolution: String,
 }
 
 /// Data of a type or version that this program does not read.
@@ -239,6 +293,10 @@ events! {
         source: "ordering", key: "order.cancelled", version: 1, about: order_id,
         queues: ["payment_order_events", "catalog_order_events"]
     }
+    PaymentDeadlinePassed {
+        source: "ordering", key: "self.ordering.payment_deadline", version: 1, about: order_id,
+        queues: ["ordering_self"]
+    }
     StockReserved {
         source: "catalog", key: "stock.reserved", version: 1, about: order_id, queues: ["ordering_stock_events"]
     }
@@ -254,6 +312,9 @@ events! {
     PaymentRefunded {
         source: "payment", key: "payment.refunded", version: 1, about: payment_id, queues: ["ordering_payment_events"]
     }
+    ChargeLookUpDue {
+        source: "payment", key: "self.payment.charge_look_up", version: 1, about: payment_id, queues: ["payment_self"]
+    }
     OrderPaid {
         source: "ordering", key: "order.paid", version: 1, about: order_id, queues: ["delivery_order_events"]
     }
@@ -265,6 +326,14 @@ events! {
         source: "delivery", key: "shipment.delivered", version: 1, about: shipment_id,
         queues: ["ordering_delivery_events"]
     }
+    ShipmentFailed {
+        source: "delivery", key: "shipment.failed", version: 1, about: shipment_id,
+        queues: ["ordering_delivery_events"]
+    }
+    DeliveryDue {
+        source: "delivery", key: "self.delivery.delivery_due", version: 1, about: shipment_id,
+        queues: ["delivery_self"]
+    }
     OrderCompleted {
         source: "ordering", key: "order.completed", version: 1, about: order_id, queues: ["catalog_order_events"]
     }
@@ -273,6 +342,13 @@ events! {
     }
     BouquetChanged {
         source: "catalog", key: "bouquet.changed", version: 1, about: bouquet_id, queues: ["ordering_catalog_events"]
+    }
+    EventDeadLettered {
+        source: "bridge", key: "bridge.dead_lettered", version: 1, about: order_id, queues: ["ordering_bridge_events"]
+    }
+    DeadLetterResolved {
+        source: "bridge", key: "bridge.dead_letter_resolved", version: 1, about: order_id,
+        queues: ["ordering_bridge_events"]
     }
 }
 

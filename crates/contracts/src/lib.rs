@@ -8,9 +8,10 @@ mod payment_method;
 mod time;
 
 pub use events::{
-    BouquetChanged, DecodeError, Event, FlowerChanged, OrderCancelled, OrderCompleted, OrderCreated,
-    OrderLine, OrderPaid, PaymentCompleted, PaymentFailed, PaymentRefunded, Received, ShipmentCreated,
-    ShipmentDelivered, StockRejected, StockReserved,
+    BouquetChanged, ChargeLookUpDue, DeadLetterResolved, DecodeError, DeliveryDue, Event, EventDeadLettered,
+    FlowerChanged, OrderCancelled, OrderCompleted, OrderCreated, OrderLine, OrderPaid, PaymentCompleted,
+    PaymentDeadlinePassed, PaymentFailed, PaymentRefunded, Received, ShipmentCreated, ShipmentDelivered,
+    ShipmentFailed, StockRejected, StockReserved,
 };
 pub use ids::{
     BouquetId, CategoryId, EventId, FlowerId, InvalidId, OrderId, OrderItemId, PaymentId, ShipmentId, UserId,

@@ -4,6 +4,7 @@ use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// A point in time in UTC, written `YYYY-MM-DDThh:mm:ss.ffffffZ`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +15,12 @@ impl Timestamp {
     #[must_use]
     pub fn now() -> Self {
         Utc::now().into()
+    }
+
+    /// The point in time that lies `duration` after this one.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        (self.0 + duration).into()
     }
 
     /// As Postgres' `timestamp` (without a zone), in UTC.

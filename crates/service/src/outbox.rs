@@ -18,6 +18,8 @@ pub struct OutboxRow {
     aggregate_id: Uuid,
     payload: CloudEvent,
     headers: Headers,
+    /// When it is published: at once if there is none.
+    due_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +59,47 @@ impl OutboxRow {
             headers: Headers {
                 traceparent: trace.to_string(),
             },
+            due_at: None,
         })
+    }
+
+    /// A durable timer (R2): `event` is published at `due_at`, by Postgres' clock. It has an ordering key of its own,
+    /// so that it holds nothing of its aggregate back while it waits.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn timer(
+        event: &Event,
+        at: Timestamp,
+        due_at: Timestamp,
+        trace: &Traceparent,
+    ) -> Result<Self, StoreError> {
+        let row = Self::new(event, at, trace)?;
+        Ok(Self {
+            ordering_key: format!("{}:{}", row.aggregate_id, row.event_type),
+            due_at: Some(due_at),
+            ..row
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contracts::{OrderId, PaymentDeadlinePassed};
+
+    #[test]
+    fn a_timer_does_not_share_the_ordering_key_of_its_aggregate() {
+        let order_id = OrderId::new();
+        let event = PaymentDeadlinePassed { order_id }.into();
+        let (now, trace) = (Timestamp::now(), Traceparent::random());
+        let told = OutboxRow::new(&event, now, &trace).unwrap();
+        assert_eq!((told.ordering_key, told.due_at), (order_id.to_string(), None));
+        let timer = OutboxRow::timer(&event, now, now, &trace).unwrap();
+        assert_eq!(timer.ordering_key, format!("{order_id}:PaymentDeadlinePassed"));
+        assert_eq!(
+            (timer.aggregate_id, timer.due_at),
+            (order_id.as_uuid(), Some(now))
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! W3C Trace Context, level 1: the trace that a request belongs to.
 
+use contracts::Received;
 use std::fmt;
 use uuid::Uuid;
 
@@ -21,6 +22,13 @@ impl Traceparent {
         let some = |part: &str| part.bytes().any(|byte| byte != b'0');
         let holds = *version == "00" && hex(trace_id, 32) && hex(parent_id, 16) && hex(flags, 2);
         (holds && some(trace_id) && some(parent_id)).then(|| Self(text.to_owned()))
+    }
+
+    /// The trace that an event came in, or a new one if it names none that holds.
+    #[must_use]
+    pub fn of(received: &Received) -> Self {
+        let named = received.traceparent.as_deref().and_then(Self::parse);
+        named.unwrap_or_else(Self::random)
     }
 
     /// A new trace, sampled.

@@ -212,6 +212,7 @@ async fn an_order_created_twice_is_charged_once_and_a_paid_one_shipped_once() ->
         user_id,
         total: Money::ZERO,
         payment_method,
+        payment_due_at: None,
         items: Vec::<OrderLine>::new(),
     };
     let created = event(OrderCreated {
@@ -254,6 +255,7 @@ async fn a_provider_that_gives_no_answer_is_asked_again_and_charges_once() -> Re
         user_id: UserId::new(),
         total: Money::rub(15_000)?,
         payment_method: PaymentMethod::Flaky,
+        payment_due_at: None,
         items: Vec::new(),
     };
     let created = event(order)?;

@@ -54,6 +54,7 @@ fn created(order_id: OrderId, items: Vec<OrderLine>) -> Result<Value> {
         user_id: UserId::new(),
         total: Money::rub(100)?,
         payment_method: PaymentMethod::Visa,
+        payment_due_at: None,
         items,
     })
 }

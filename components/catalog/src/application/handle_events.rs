@@ -49,7 +49,7 @@ pub async fn handle_events(
 
 /// What `received` tells; an event that is not for the catalog or that no order can have raised is settled at once.
 fn sort(received: Received) -> Result<Told, Handled> {
-    let id = received.id;
+    let (id, trace) = (received.id, Traceparent::of(&received));
     let (order_id, fact) = match received.event {
         Event::OrderCreated(event) => {
             let lines = Lines::try_from(event.items.as_slice());
@@ -63,12 +63,11 @@ fn sort(received: Received) -> Result<Told, Handled> {
             return Err(Handled::rejected(id, format!("{name} is not for the catalog")));
         }
     };
-    let trace = received.traceparent.as_deref().and_then(Traceparent::parse);
     Ok(Told {
         id,
         order_id,
         fact,
-        trace: trace.unwrap_or_else(Traceparent::random),
+        trace,
     })
 }
 

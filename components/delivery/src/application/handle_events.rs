@@ -47,6 +47,7 @@ pub async fn handle_events(
 
 /// Adds what `received` tells to its order; an event that is not for delivery is settled at once.
 fn sort(received: Received, open: &mut Vec<Told>) -> Option<Handled> {
+    let trace = Traceparent::of(&received);
     let Event::OrderPaid(event) = received.event else {
         let name = received.event.event_type();
         return Some(Handled::rejected(
@@ -64,11 +65,7 @@ fn sort(received: Received, open: &mut Vec<Told>) -> Option<Handled> {
                 delivery_address: event.delivery_address,
             },
             events: vec![received.id],
-            trace: received
-                .traceparent
-                .as_deref()
-                .and_then(Traceparent::parse)
-                .unwrap_or_else(Traceparent::random),
+            trace,
         }),
     }
     None

@@ -53,16 +53,8 @@ enum Sorted {
 }
 
 fn sort(received: Received) -> Sorted {
-    let Received {
-        id,
-        traceparent,
-        event,
-        ..
-    } = received;
-    let trace = traceparent
-        .as_deref()
-        .and_then(Traceparent::parse)
-        .unwrap_or_else(Traceparent::random);
+    let trace = Traceparent::of(&received);
+    let Received { id, event, .. } = received;
     let told = |order_id, fact| {
         Sorted::Fact(Told {
             id,
@@ -105,10 +97,7 @@ fn sort(received: Received) -> Sorted {
             deleted: event.deleted,
             event_id: id,
         }),
-        Event::OrderCreated(_)
-        | Event::OrderCancelled(_)
-        | Event::OrderPaid(_)
-        | Event::OrderCompleted(_) => Sorted::Foreign(id, event.event_type()),
+        event => Sorted::Foreign(id, event.event_type()),
     }
 }
 

@@ -83,6 +83,7 @@ fn order_created(order: &Order) -> OrderCreated {
         user_id: order.user_id,
         total: order.total,
         payment_method: order.payment_method,
+        payment_due_at: order.payment_due_at,
         items: order.items.iter().map(line).collect(),
     }
 }

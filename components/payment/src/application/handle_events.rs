@@ -68,6 +68,7 @@ pub async fn handle_events(
 
 /// Adds what `received` tells to its order; an event that is not for payment is settled at once.
 fn sort(received: Received, open: &mut Vec<Told>) -> Option<Handled> {
+    let trace = Traceparent::of(&received);
     let (order_id, placed) = match received.event {
         Event::OrderCreated(event) => {
             let placed = PlacedOrder {
@@ -96,11 +97,7 @@ fn sort(received: Received, open: &mut Vec<Told>) -> Option<Handled> {
             placed,
             is_cancelled,
             events: vec![received.id],
-            trace: received
-                .traceparent
-                .as_deref()
-                .and_then(Traceparent::parse)
-                .unwrap_or_else(Traceparent::random),
+            trace,
         }),
     }
     None

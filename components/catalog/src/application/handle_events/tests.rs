@@ -58,6 +58,7 @@ impl InMemory {
             user_id: UserId::new(),
             total: Money::ZERO,
             payment_method: PaymentMethod::Visa,
+            payment_due_at: None,
             items: vec![OrderLine {
                 flower_id: Some(self.flower),
                 bouquet_id: None,

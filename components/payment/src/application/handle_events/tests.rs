@@ -15,6 +15,7 @@ fn placed(method: PaymentMethod) -> (OrderId, Received) {
         user_id: UserId::new(),
         total: Money::rub(15_000).unwrap(),
         payment_method: method,
+        payment_due_at: None,
         items: Vec::new(),
     };
     (order_id, received(event))
