@@ -46,6 +46,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     }
 }
 
+/// Reads one JSON object that may be left out: nothing reads as `{}`.
+///
+/// # Errors
+/// As [`from_slice`].
+pub fn optional_from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    from_slice(if bytes.is_empty() { b"{}" } else { bytes })
+}
+
 /// Reads one JSON object.
 ///
 /// # Errors

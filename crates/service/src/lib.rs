@@ -1,5 +1,6 @@
 //! What every component needs and none should write twice: configuration, requests and answers, problem details,
-//! the bearer check, Postgres and Redis through Spin, the outbox row, the events endpoint and health.
+//! the bearer check, Postgres and Redis through Spin, the outbox row, the events endpoint,
+//! idempotency keys and health.
 //!
 //! Nothing here knows what a flower is. `spin_sdk` is used by this crate and by the composition roots alone.
 
@@ -9,6 +10,7 @@ pub mod config;
 pub mod database;
 pub mod events;
 pub mod health;
+pub mod idempotency;
 pub mod json;
 pub mod log;
 pub mod outbox;
@@ -26,6 +28,7 @@ pub mod validation;
 pub use bearer::{Bearer, Caller, Role};
 pub use conditional::IfMatch;
 pub use database::Database;
+pub use idempotency::IdempotencyKey;
 pub use page::{Page, PageQuery};
 pub use problem::Problem;
 pub use request::Request;

@@ -136,12 +136,7 @@ impl Request {
     /// # Errors
     /// 413, 415, 400 or 422, checked in this order.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
-        let body = self.bytes(MAX_BODY_BYTES).await?;
-        // An empty body needs no content type: it is no JSON whatever it says.
-        if !body.is_empty() {
-            self.require_json()?;
-        }
-        json::from_slice(&body)
+        json::from_slice(&self.json_bytes().await?)
     }
 
     /// The same for a body that may be left out, which reads as `{}`.
@@ -149,12 +144,19 @@ impl Request {
     /// # Errors
     /// As [`Self::json`].
     pub async fn optional_json<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+        json::optional_from_slice(&self.json_bytes().await?)
+    }
+
+    /// The body, which says that it is JSON, as it was sent.
+    ///
+    /// # Errors
+    /// 413 or 415. An empty body needs no content type.
+    pub async fn json_bytes(&mut self) -> Result<Bytes, Problem> {
         let body = self.bytes(MAX_BODY_BYTES).await?;
-        if body.is_empty() {
-            return json::from_slice(b"{}");
+        if !body.is_empty() {
+            self.require_json()?;
         }
-        self.require_json()?;
-        json::from_slice(&body)
+        Ok(body)
     }
 
     /// The whole body.

@@ -70,6 +70,16 @@ impl Response {
         self.0.status()
     }
 
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.0.headers()
+    }
+
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        self.0.body()
+    }
+
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         self.0.headers_mut()
     }
