@@ -5,7 +5,7 @@ pub mod application;
 pub mod domain;
 pub mod infrastructure;
 
-use domain::Shipping;
+use domain::{Arrival, Shipping, Terms};
 use event_batch::SigningKey;
 use service::config::{ConfigError, parsed_variable, variable};
 use service::router::{Component, Root, serve};
@@ -14,13 +14,14 @@ use spin_sdk::http::{IntoResponse, Request};
 #[cfg(target_family = "wasm")]
 use spin_sdk::http_service;
 use std::cell::OnceCell;
+use std::time::Duration;
 
 /// The composition root.
 pub struct Delivery {
     pub(crate) bearer: Bearer,
     pub(crate) database: Database,
     pub(crate) events_key: SigningKey,
-    pub(crate) shipping: Shipping,
+    pub(crate) terms: Terms,
     router: Router<Self>,
 }
 
@@ -30,7 +31,10 @@ impl Component for Delivery {
             bearer: Bearer::new(&variable("jwt_key").await?)?,
             database: Database::new(variable("database_url").await?),
             events_key: service::events::signing_key().await?,
-            shipping: shipping().await?,
+            terms: Terms {
+                shipping: shipping().await?,
+                arrival: arrival().await?,
+            },
             router: api::router(),
         })
     }
@@ -45,6 +49,14 @@ async fn shipping() -> Result<Shipping, ConfigError> {
     Ok(match parsed_variable("automatic_shipment").await? {
         true => Shipping::Automatic,
         false => Shipping::OnRequest,
+    })
+}
+
+/// `automatic_delivery_seconds` is how long a shipment takes to arrive by itself; 0 has a courier say it.
+async fn arrival() -> Result<Arrival, ConfigError> {
+    Ok(match parsed_variable("automatic_delivery_seconds").await? {
+        0_u32 => Arrival::Told,
+        seconds => Arrival::After(Duration::from_secs(seconds.into())),
     })
 }
 

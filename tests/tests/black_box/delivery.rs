@@ -93,3 +93,48 @@ async fn couriers_see_what_is_to_be_delivered_oldest_first() -> Result<()> {
         .expect_problem(422, "validation")?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_courier_says_why_a_shipment_failed_and_that_is_its_end() -> Result<()> {
+    let (user, admin, courier) = (
+        anybody()?.register().await?,
+        anybody()?.admin().await?,
+        anybody()?.courier().await?,
+    );
+    let rose = admin.add_flower("Rose that comes back", "150.00").await?;
+    let order_id = user.order_once_known(&rose, "pm_card_visa").await?;
+    user.await_status(&order_id, "shipping").await?;
+    let shipment = user
+        .get(&format!("/api/delivery/order/{order_id}"))
+        .await?
+        .expect(200)?;
+    let id = shipment["id"].as_str().context("no id")?;
+    let (fail, deliver) = (
+        format!("/api/delivery/{id}/fail"),
+        format!("/api/delivery/{id}/deliver"),
+    );
+    let reason = json!({"reason": " nobody at home "});
+    user.post(&fail, &reason)
+        .await?
+        .expect_problem(403, "forbidden")?;
+    for bad in [
+        json!({}),
+        json!({"reason": " "}),
+        json!({"reason": "x".repeat(501)}),
+    ] {
+        courier
+            .post(&fail, &bad)
+            .await?
+            .expect_problem(422, "validation")?;
+    }
+    let failed = courier.post(&fail, &reason).await?.expect(200)?;
+    assert_eq!(failed["status"], "failed");
+    assert_eq!(failed["failure_reason"], "nobody at home");
+    let again = courier.post(&fail, &json!({"reason": "the dog"})).await?;
+    assert_eq!(again.expect(200)?, failed);
+    courier
+        .post(&deliver, &json!({}))
+        .await?
+        .expect_problem(409, "shipment-ended")?;
+    Ok(())
+}

@@ -1,11 +1,11 @@
 //! The routes.
 
-use super::shapes::{NewShipment, Nothing, ShipmentBody};
+use super::shapes::{Failure, NewShipment, Nothing, ShipmentBody};
 use crate::Delivery;
 use crate::application::{
-    CreateShipmentError, DeliverError, Shipments, create_shipment, deliver, handle_events,
+    CreateShipmentError, EndShipmentError, Shipments, create_shipment, end_shipment, handle_events,
 };
-use crate::domain::AlreadyShipped;
+use crate::domain::{AlreadyShipped, Ending};
 use crate::infrastructure::PostgresShipments;
 use contracts::{OrderId, ShipmentId, UserId};
 use http::{StatusCode, header};
@@ -27,6 +27,7 @@ pub fn router() -> Router<Delivery> {
         .get("/delivery/{id}", show)
         .get("/delivery/order/{order_id}", show_of_order)
         .post("/delivery/{id}/deliver", hand_over)
+        .post("/delivery/{id}/fail", fail)
         .get("/health", healthy)
         .get("/health/live", live)
         .get("/delivery/health", healthy)
@@ -39,7 +40,7 @@ async fn create(app: &'static Delivery, mut request: Request) -> Answer {
     let body: NewShipment = request.json().await?;
     let order_id = body.into_order_id()?;
     let shipments = PostgresShipments::new(&app.database);
-    let shipment = create_shipment(&shipments, order_id, &request.trace)
+    let shipment = create_shipment(&shipments, app.terms.arrival, order_id, &request.trace)
         .await
         .map_err(not_created)?;
     let location = request.location(&format!("/delivery/{}", shipment.id));
@@ -92,20 +93,30 @@ async fn show_of_order(app: &'static Delivery, request: Request) -> Answer {
 async fn hand_over(app: &'static Delivery, mut request: Request) -> Answer {
     app.bearer.caller(&request)?.require(&STAFF)?;
     let Nothing {} = request.optional_json().await?;
+    end(app, &request, Ending::Delivered).await
+}
+
+async fn fail(app: &'static Delivery, mut request: Request) -> Answer {
+    app.bearer.caller(&request)?.require(&STAFF)?;
+    let body: Failure = request.json().await?;
+    end(app, &request, Ending::Failed(body.into_reason()?)).await
+}
+
+async fn end(app: &'static Delivery, request: &Request, ending: Ending) -> Answer {
     let id: ShipmentId = request.id("id", WHAT)?;
     let shipments = PostgresShipments::new(&app.database);
-    let shipment = deliver(&shipments, id, &request.trace)
+    let shipment = end_shipment(&shipments, id, ending, &request.trace)
         .await
-        .map_err(not_delivered)?;
+        .map_err(not_ended)?;
     Ok(Response::json(StatusCode::OK, &ShipmentBody::from(shipment)))
 }
 
-fn not_delivered(error: DeliverError) -> Problem {
+fn not_ended(error: EndShipmentError) -> Problem {
     match error {
-        DeliverError::Store(error) => error.into(),
-        DeliverError::UnknownShipment => Problem::not_found(WHAT),
-        DeliverError::NotUnderWay(error) => {
-            Problem::conflict("shipment-ended", format!("It cannot be delivered: {error}."))
+        EndShipmentError::Store(error) => error.into(),
+        EndShipmentError::UnknownShipment => Problem::not_found(WHAT),
+        EndShipmentError::NotUnderWay(error) => {
+            Problem::conflict("shipment-ended", format!("It has come to another end: {error}."))
         }
     }
 }
@@ -118,7 +129,7 @@ fn scope(caller: Caller) -> Option<UserId> {
 async fn take_events(app: &'static Delivery, request: Request) -> Answer {
     let shipments = PostgresShipments::new(&app.database);
     events::take_batch(&app.events_key, request, async |batch| {
-        handle_events(&shipments, app.shipping, batch).await
+        handle_events(&shipments, app.terms, batch).await
     })
     .await
 }

@@ -1,6 +1,6 @@
 //! What goes over the wire, and the one fallible step from there into the domain.
 
-use crate::domain::Shipment;
+use crate::domain::{FailureReason, Shipment};
 use contracts::{OrderId, ShipmentId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use service::{FieldErrors, Problem};
@@ -17,6 +17,21 @@ impl NewShipment {
         let mut errors = FieldErrors::new();
         let order_id = errors.check("order_id", self.order_id.parse());
         errors.finish(order_id)
+    }
+}
+
+/// The body of `POST /delivery/{id}/fail`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failure {
+    reason: String,
+}
+
+impl Failure {
+    pub(super) fn into_reason(self) -> Result<FailureReason, Problem> {
+        let mut errors = FieldErrors::new();
+        let reason = errors.check("reason", self.reason.try_into());
+        errors.finish(reason)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::ATTEMPTS;
 use super::ports::{Change, Outgoing, Shipments};
-use crate::domain::{AlreadyShipped, Shipment, TrackingNumber};
+use crate::domain::{AlreadyShipped, Arrival, Shipment, TrackingNumber};
 use contracts::{OrderId, Timestamp};
 use service::StoreError;
 use service::trace::Traceparent;
@@ -24,6 +24,7 @@ pub enum CreateShipmentError {
 /// If the order is unknown or was shipped before, the store does not answer, or somebody else keeps being faster.
 pub async fn create_shipment(
     shipments: &impl Shipments,
+    arrival: Arrival,
     order_id: OrderId,
     trace: &Traceparent,
 ) -> Result<Shipment, CreateShipmentError> {
@@ -35,16 +36,13 @@ pub async fn create_shipment(
             .next()
             .ok_or(CreateShipmentError::UnknownOrder)?;
         let now = Timestamp::now();
-        let (shipment, event) = order.ship(TrackingNumber::random(), now)?;
-        let outgoing = Outgoing {
-            event,
-            trace: trace.clone(),
-        };
+        let shipped = order.ship(TrackingNumber::random(), arrival, now)?;
+        let shipment = shipped.shipment;
         let change = Change {
             order,
             shipment: Some(shipment.clone()),
             at: now,
-            outgoing: vec![outgoing],
+            outgoing: Outgoing::all(shipped.announcements, trace),
             handled: Vec::new(),
         };
         match shipments.store(&[change]).await {
@@ -64,7 +62,12 @@ mod tests {
     use futures::executor::block_on;
 
     fn create(store: &InMemory, order_id: OrderId) -> Result<Shipment, CreateShipmentError> {
-        block_on(create_shipment(store, order_id, &Traceparent::random()))
+        block_on(create_shipment(
+            store,
+            Arrival::Told,
+            order_id,
+            &Traceparent::random(),
+        ))
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Handles a batch of events (R1, R7): one query loads what it speaks of, the domain decides order by order, one
-//! statement stores it all. What the gate refused because somebody was faster is loaded and decided again.
+//! statement stores it all. What the gate refused because somebody was faster is loaded and decided again. Timers are
+//! `deliver_due`'s.
 
 use super::ATTEMPTS;
+use super::deliver_due::{Due, deliver_due};
 use super::ports::{Change, Loaded, Outgoing, Shipments};
-use crate::domain::{Order, PaidOrder, Shipping, TrackingNumber};
+use crate::domain::{Order, PaidOrder, Shipping, Terms, TrackingNumber};
 use contracts::{Event, EventId, OrderId, Received, Timestamp};
 use service::StoreError;
 use service::events::Handled;
@@ -18,63 +20,93 @@ struct Told {
     trace: Traceparent,
 }
 
+/// A batch, taken apart.
+#[derive(Default)]
+struct Sorted {
+    paid: Vec<Told>,
+    due: Vec<Due>,
+    foreign: Vec<Handled>,
+}
+
 /// Gives an outcome for every event of the batch.
 ///
 /// # Errors
 /// If the store does not answer: then nothing is known of the batch's rest, and it is to come again whole.
 pub async fn handle_events(
     shipments: &impl Shipments,
-    shipping: Shipping,
+    terms: Terms,
     batch: Vec<Received>,
 ) -> Result<Vec<Handled>, StoreError> {
-    let mut done = Vec::with_capacity(batch.len());
-    let mut open = Vec::new();
+    let mut sorted = Sorted::default();
     for received in batch {
-        if let Some(rejected) = sort(received, &mut open) {
-            done.push(rejected);
+        sorted.add(received);
+    }
+    let Sorted { paid, due, foreign } = sorted;
+    let mut done = foreign;
+    done.extend(hear_of_paid(shipments, terms, paid).await?);
+    done.extend(deliver_due(shipments, due).await?);
+    Ok(done)
+}
+
+impl Sorted {
+    /// Adds what `received` tells; an event that is not for delivery is settled at once.
+    fn add(&mut self, received: Received) {
+        let (id, trace) = (received.id, Traceparent::of(&received));
+        match received.event {
+            Event::OrderPaid(event) => {
+                let paid = PaidOrder {
+                    id: event.order_id,
+                    user_id: event.user_id,
+                    delivery_address: event.delivery_address,
+                };
+                self.add_paid(id, paid, trace);
+            }
+            Event::DeliveryDue(event) => self.due.push(Due {
+                id,
+                shipment_id: event.shipment_id,
+                trace,
+            }),
+            other => {
+                let reason = format!("{} is not for delivery", other.event_type());
+                self.foreign.push(Handled::rejected(id, reason));
+            }
         }
     }
+
+    fn add_paid(&mut self, id: EventId, paid: PaidOrder, trace: Traceparent) {
+        match self.paid.iter_mut().find(|told| told.paid.id == paid.id) {
+            Some(told) if told.events.contains(&id) => {}
+            Some(told) => told.events.push(id),
+            None => self.paid.push(Told {
+                paid,
+                events: vec![id],
+                trace,
+            }),
+        }
+    }
+}
+
+async fn hear_of_paid(
+    shipments: &impl Shipments,
+    terms: Terms,
+    mut open: Vec<Told>,
+) -> Result<Vec<Handled>, StoreError> {
+    let mut done = Vec::with_capacity(open.len());
     for _ in 0..ATTEMPTS {
         if open.is_empty() {
             break;
         }
-        open = decide_and_store(shipments, shipping, open, &mut done).await?;
+        open = decide_and_store(shipments, terms, open, &mut done).await?;
     }
     let events = open.iter().flat_map(|told| &told.events);
     done.extend(events.map(|id| Handled::retry(*id, "the order keeps changing")));
     Ok(done)
 }
 
-/// Adds what `received` tells to its order; an event that is not for delivery is settled at once.
-fn sort(received: Received, open: &mut Vec<Told>) -> Option<Handled> {
-    let trace = Traceparent::of(&received);
-    let Event::OrderPaid(event) = received.event else {
-        let name = received.event.event_type();
-        return Some(Handled::rejected(
-            received.id,
-            format!("{name} is not for delivery"),
-        ));
-    };
-    match open.iter_mut().find(|told| told.paid.id == event.order_id) {
-        Some(told) if told.events.contains(&received.id) => {}
-        Some(told) => told.events.push(received.id),
-        None => open.push(Told {
-            paid: PaidOrder {
-                id: event.order_id,
-                user_id: event.user_id,
-                delivery_address: event.delivery_address,
-            },
-            events: vec![received.id],
-            trace,
-        }),
-    }
-    None
-}
-
 /// Goes once from load to store. Adds what is settled to `done` and gives what is to be decided again.
 async fn decide_and_store(
     shipments: &impl Shipments,
-    shipping: Shipping,
+    terms: Terms,
     mut open: Vec<Told>,
     done: &mut Vec<Handled>,
 ) -> Result<Vec<Told>, StoreError> {
@@ -94,7 +126,7 @@ async fn decide_and_store(
     let now = Timestamp::now();
     let changes: Vec<_> = open
         .iter()
-        .map(|told| decide(told, &loaded, shipping, now))
+        .map(|told| decide(told, &loaded, terms, now))
         .collect();
     let stored = match shipments.store(&changes).await {
         Ok(stored) => stored,
@@ -110,7 +142,7 @@ async fn decide_and_store(
 }
 
 /// An order that is new is shipped, unless somebody is to ask for that; of one that is known nothing new was told.
-fn decide(told: &Told, loaded: &Loaded, shipping: Shipping, now: Timestamp) -> Change {
+fn decide(told: &Told, loaded: &Loaded, terms: Terms, now: Timestamp) -> Change {
     let known = loaded
         .orders
         .iter()
@@ -118,21 +150,18 @@ fn decide(told: &Told, loaded: &Loaded, shipping: Shipping, now: Timestamp) -> C
         .cloned();
     let is_new = known.is_none();
     let mut order = known.unwrap_or_else(|| Order::new(told.paid.clone()));
-    let shipped = if is_new && shipping == Shipping::Automatic {
-        order.ship(TrackingNumber::random(), now).ok()
+    let shipped = if is_new && terms.shipping == Shipping::Automatic {
+        order.ship(TrackingNumber::random(), terms.arrival, now).ok()
     } else {
         None
     };
-    let (shipment, event) = shipped.unzip();
-    let outgoing = event.map(|event| Outgoing {
-        event,
-        trace: told.trace.clone(),
-    });
+    let told_of = shipped.map(|shipped| (shipped.shipment, shipped.announcements));
+    let (shipment, announcements) = told_of.unzip();
     Change {
         order,
         shipment,
         at: now,
-        outgoing: outgoing.into_iter().collect(),
+        outgoing: Outgoing::all(announcements.unwrap_or_default(), &told.trace),
         handled: told.events.clone(),
     }
 }
@@ -141,6 +170,7 @@ fn decide(told: &Told, loaded: &Loaded, shipping: Shipping, now: Timestamp) -> C
 mod tests {
     use super::*;
     use crate::application::store_in_memory::{Fault, InMemory};
+    use crate::domain::Arrival;
     use contracts::{OrderCompleted, OrderPaid, UserId};
     use event_batch::Outcome;
     use futures::executor::block_on;
@@ -164,8 +194,15 @@ mod tests {
         }
     }
 
+    fn terms(shipping: Shipping) -> Terms {
+        Terms {
+            shipping,
+            arrival: Arrival::Told,
+        }
+    }
+
     fn outcomes(store: &InMemory, shipping: Shipping, batch: &[Received]) -> Vec<Outcome> {
-        let handled = block_on(handle_events(store, shipping, batch.to_vec())).unwrap();
+        let handled = block_on(handle_events(store, terms(shipping), batch.to_vec())).unwrap();
         let of = |received: &Received| {
             let mut mine = handled.iter().filter(|handled| handled.id == received.id);
             let outcome = mine.next().unwrap().outcome;
@@ -281,7 +318,7 @@ mod tests {
             let store = InMemory::failing([fault]);
             let (_, event) = paid();
             let batch = [event];
-            let answer = block_on(handle_events(&store, Shipping::Automatic, batch.to_vec()));
+            let answer = block_on(handle_events(&store, terms(Shipping::Automatic), batch.to_vec()));
             assert!(answer.is_err());
             let expected = match fault {
                 Fault::Unknown => Outcome::Duplicate,

@@ -1,6 +1,6 @@
 //! What the use cases need of the world.
 
-use crate::domain::{Order, Shipment, ShipmentStatus};
+use crate::domain::{Announcement, Order, Shipment, ShipmentStatus};
 use contracts::{Event, EventId, OrderId, ShipmentId, Timestamp, UserId};
 use service::trace::Traceparent;
 use service::{Page, PageQuery, StoreError};
@@ -8,8 +8,29 @@ use service::{Page, PageQuery, StoreError};
 /// An event to be published, in the trace of what caused it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
-    pub event: Event,
+    pub announcement: Announcement,
     pub trace: Traceparent,
+}
+
+impl Outgoing {
+    /// All of these, in one trace.
+    #[must_use]
+    pub fn all(announcements: Vec<Announcement>, trace: &Traceparent) -> Vec<Self> {
+        let outgoing = |announcement| Self {
+            announcement,
+            trace: trace.clone(),
+        };
+        announcements.into_iter().map(outgoing).collect()
+    }
+
+    /// `event`, to be told at once.
+    #[must_use]
+    pub fn now(event: Event, trace: &Traceparent) -> Self {
+        Self {
+            announcement: Announcement { event, due_at: None },
+            trace: trace.clone(),
+        }
+    }
 }
 
 /// What handled events, or a request, come to for one order.
@@ -21,6 +42,24 @@ pub struct Change {
     pub shipment: Option<Shipment>,
     pub at: Timestamp,
     pub outgoing: Vec<Outgoing>,
+    pub handled: Vec<EventId>,
+}
+
+/// What handled timers, or a request, come to for one shipment.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// The shipment with the version that the decision was made on.
+    pub shipment: Shipment,
+    /// `None` if it had ended before.
+    pub outgoing: Option<Outgoing>,
+    pub handled: Vec<EventId>,
+}
+
+/// What handling a batch of timers starts from.
+#[derive(Clone, Debug, Default)]
+pub struct LoadedShipments {
+    pub shipments: Vec<Shipment>,
+    /// Which of the events were handled before.
     pub handled: Vec<EventId>,
 }
 
@@ -44,10 +83,18 @@ pub trait Shipments {
     /// MUST store nothing at all of a change whose version has moved on.
     async fn store(&self, changes: &[Change]) -> Result<Vec<OrderId>, StoreError>;
 
-    /// Stores what became of `shipment`, and tells it, if it still has the version in `shipment`; else gives false.
+    /// The shipments that a batch speaks of, and which of the events were handled before.
+    async fn load_shipments(
+        &self,
+        shipments: &[ShipmentId],
+        events: &[EventId],
+    ) -> Result<LoadedShipments, StoreError>;
+
+    /// Stores what became of each shipment that still has the version that was decided on: its state, what it tells
+    /// and what was handled, all or nothing. Gives the shipments whose end was stored.
     ///
-    /// MUST store nothing at all if the version has moved on.
-    async fn store_shipment(&self, shipment: &Shipment, outgoing: &Outgoing) -> Result<bool, StoreError>;
+    /// MUST store nothing at all of a shipment whose version has moved on.
+    async fn store_arrived(&self, arrived: &[Arrived]) -> Result<Vec<ShipmentId>, StoreError>;
 
     async fn find(&self, id: ShipmentId, owner: Option<UserId>) -> Result<Option<Shipment>, StoreError>;
 

@@ -1,6 +1,6 @@
 //! Delivery's port in memory, for the tests of the use cases: it keeps the port's contract, and fails as told.
 
-use super::ports::{Change, Loaded, Outgoing, Shipments};
+use super::ports::{Arrived, Change, Loaded, LoadedShipments, Shipments};
 use crate::domain::{Order, PaidOrder, Shipment, ShipmentState, ShipmentStatus};
 use contracts::{Event, EventId, OrderId, ShipmentId, UserId};
 use service::{Page, PageQuery, StoreError};
@@ -103,7 +103,10 @@ impl InMemory {
             .map(|shipment| (shipment.id, shipment.clone()));
         self.shipments.borrow_mut().extend(shipments);
         self.inbox.borrow_mut().extend(change.handled.iter().copied());
-        let events = change.outgoing.iter().map(|outgoing| outgoing.event.clone());
+        let events = change
+            .outgoing
+            .iter()
+            .map(|outgoing| outgoing.announcement.event.clone());
         self.outbox.borrow_mut().extend(events);
         true
     }
@@ -137,22 +140,44 @@ impl Shipments for InMemory {
         }
     }
 
-    async fn store_shipment(&self, shipment: &Shipment, outgoing: &Outgoing) -> Result<bool, StoreError> {
+    async fn load_shipments(
+        &self,
+        shipments: &[ShipmentId],
+        events: &[EventId],
+    ) -> Result<LoadedShipments, StoreError> {
+        let (known, inbox) = (self.shipments.borrow(), self.inbox.borrow());
+        let ids: HashSet<&ShipmentId> = shipments.iter().collect();
+        Ok(LoadedShipments {
+            shipments: ids.into_iter().filter_map(|id| known.get(id).cloned()).collect(),
+            handled: events.iter().filter(|id| inbox.contains(id)).copied().collect(),
+        })
+    }
+
+    async fn store_arrived(&self, arrived: &[Arrived]) -> Result<Vec<ShipmentId>, StoreError> {
         let fault = self.before_storing()?;
-        let mut shipments = self.shipments.borrow_mut();
-        let Some(stands) = shipments.get_mut(&shipment.id) else {
-            return Ok(false);
-        };
-        if stands.version != shipment.version {
-            return Ok(false);
+        let mut stored = Vec::new();
+        for arrived in arrived {
+            let mut shipments = self.shipments.borrow_mut();
+            let Some(stands) = shipments.get_mut(&arrived.shipment.id) else {
+                continue;
+            };
+            if stands.version != arrived.shipment.version {
+                continue;
+            }
+            *stands = Shipment {
+                version: arrived.shipment.version + 1,
+                ..arrived.shipment.clone()
+            };
+            let told = arrived.outgoing.iter();
+            let told = told.map(|outgoing| outgoing.announcement.event.clone());
+            self.outbox.borrow_mut().extend(told);
+            // Of two couriers that decided on one version the other one is taken to be faster.
+            if fault != Fault::Raced {
+                self.inbox.borrow_mut().extend(&arrived.handled);
+                stored.push(arrived.shipment.id);
+            }
         }
-        *stands = Shipment {
-            version: shipment.version + 1,
-            ..shipment.clone()
-        };
-        self.outbox.borrow_mut().push(outgoing.event.clone());
-        // Of two couriers that decided on one version the other one is taken to be faster.
-        Ok(fault != Fault::Raced)
+        Ok(stored)
     }
 
     async fn find(&self, id: ShipmentId, _: Option<UserId>) -> Result<Option<Shipment>, StoreError> {

@@ -1,8 +1,10 @@
 //! A shipment on its way, and how it ends.
 
+use super::failure_reason::FailureReason;
 use super::tracking_number::TrackingNumber;
-use contracts::{Event, OrderId, ShipmentDelivered, ShipmentId, Timestamp, UserId};
+use contracts::{Event, OrderId, ShipmentDelivered, ShipmentFailed, ShipmentId, Timestamp, UserId};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The bare word for where a shipment is. All but `Shipped` are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ impl FromStr for ShipmentStatus {
 pub enum ShipmentState {
     Shipped,
     Delivered,
-    Failed { reason: String },
+    Failed { reason: FailureReason },
     Cancelled,
 }
 
@@ -59,7 +61,8 @@ impl ShipmentState {
     /// # Errors
     /// If they contradict each other.
     pub fn from_words(status: ShipmentStatus, failure_reason: Option<String>) -> Result<Self, UnknownStatus> {
-        match (status, failure_reason) {
+        let failure_reason = failure_reason.map(FailureReason::try_from).transpose();
+        match (status, failure_reason.map_err(|_| UnknownStatus)?) {
             (ShipmentStatus::Shipped, None) => Ok(Self::Shipped),
             (ShipmentStatus::Delivered, None) => Ok(Self::Delivered),
             (ShipmentStatus::Failed, Some(reason)) => Ok(Self::Failed { reason }),
@@ -81,13 +84,29 @@ impl ShipmentState {
     #[must_use]
     pub fn failure_reason(&self) -> Option<&str> {
         match self {
-            Self::Failed { reason } => Some(reason),
+            Self::Failed { reason } => Some(reason.as_str()),
             Self::Shipped | Self::Delivered | Self::Cancelled => None,
         }
     }
 }
 
-/// A shipment that came to another end cannot be delivered.
+/// Who says that a shipment has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// A courier.
+    Told,
+    /// A timer, this long after it was shipped.
+    After(Duration),
+}
+
+/// What became of a shipment that was under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Delivered,
+    Failed(FailureReason),
+}
+
+/// A shipment that came to another end does not come to this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the shipment is {} already", .0.as_str())]
 pub struct NotUnderWay(pub ShipmentStatus);
@@ -108,23 +127,41 @@ pub struct Shipment {
 }
 
 impl Shipment {
-    /// A courier handed it over. Gives the event that tells of it, or `None` if that was known: no change then.
+    /// It comes to its end. Gives the event that tells of it, or `None` if that was known: no change then, whatever
+    /// the reason was.
     ///
     /// # Errors
     /// If it came to another end before.
-    pub fn deliver(&mut self, now: Timestamp) -> Result<Option<Event>, NotUnderWay> {
-        match self.state {
-            ShipmentState::Shipped => {
+    pub fn end(&mut self, ending: Ending, now: Timestamp) -> Result<Option<Event>, NotUnderWay> {
+        match (&self.state, ending) {
+            (ShipmentState::Shipped, ending) => Ok(Some(self.arrive(ending, now))),
+            (ShipmentState::Delivered, Ending::Delivered)
+            | (ShipmentState::Failed { .. }, Ending::Failed(_)) => Ok(None),
+            _ => Err(NotUnderWay(self.state.status())),
+        }
+    }
+
+    fn arrive(&mut self, ending: Ending, now: Timestamp) -> Event {
+        self.updated_at = now;
+        let (order_id, shipment_id) = (self.order_id, self.id);
+        match ending {
+            Ending::Delivered => {
                 self.state = ShipmentState::Delivered;
-                self.updated_at = now;
-                let event = ShipmentDelivered {
-                    order_id: self.order_id,
-                    shipment_id: self.id,
-                };
-                Ok(Some(event.into()))
+                ShipmentDelivered {
+                    order_id,
+                    shipment_id,
+                }
+                .into()
             }
-            ShipmentState::Delivered => Ok(None),
-            ShipmentState::Failed { .. } | ShipmentState::Cancelled => Err(NotUnderWay(self.state.status())),
+            Ending::Failed(reason) => {
+                let told = ShipmentFailed {
+                    order_id,
+                    shipment_id,
+                    reason: reason.to_string(),
+                };
+                self.state = ShipmentState::Failed { reason };
+                told.into()
+            }
         }
     }
 }
@@ -149,15 +186,17 @@ mod tests {
     }
 
     fn failed() -> ShipmentState {
-        ShipmentState::Failed {
-            reason: "nobody at home".to_owned(),
-        }
+        ShipmentState::Failed { reason: reason() }
+    }
+
+    fn reason() -> FailureReason {
+        "nobody at home".to_owned().try_into().unwrap()
     }
 
     #[test]
     fn a_shipment_that_is_handed_over_is_delivered_and_tells_it() {
         let mut shipment = given(ShipmentState::Shipped);
-        let event = shipment.deliver(Timestamp::now()).unwrap();
+        let event = shipment.end(Ending::Delivered, Timestamp::now()).unwrap();
         assert_eq!(shipment.state, ShipmentState::Delivered);
         let expected = ShipmentDelivered {
             order_id: shipment.order_id,
@@ -167,21 +206,42 @@ mod tests {
     }
 
     #[test]
-    fn a_shipment_is_delivered_once() {
-        let mut shipment = given(ShipmentState::Delivered);
-        let before = shipment.clone();
-        assert_eq!(shipment.deliver(Timestamp::now()), Ok(None));
-        assert_eq!(shipment, before);
+    fn a_shipment_that_cannot_be_handed_over_fails_and_tells_why() {
+        let mut shipment = given(ShipmentState::Shipped);
+        let event = shipment.end(Ending::Failed(reason()), Timestamp::now()).unwrap();
+        assert_eq!(shipment.state, failed());
+        let expected = ShipmentFailed {
+            order_id: shipment.order_id,
+            shipment_id: shipment.id,
+            reason: reason().to_string(),
+        };
+        assert_eq!(event, Some(expected.into()));
     }
 
     #[test]
-    fn a_shipment_that_failed_or_was_cancelled_is_not_delivered() {
-        for state in [failed(), ShipmentState::Cancelled] {
-            let mut shipment = given(state);
-            let before = shipment.clone();
-            let refused = Err(NotUnderWay(before.state.status()));
-            assert_eq!(shipment.deliver(Timestamp::now()), refused);
-            assert_eq!(shipment, before);
+    fn a_shipment_comes_to_one_end_once() {
+        let endings = [Ending::Delivered, Ending::Failed(reason())];
+        for state in [ShipmentState::Delivered, failed(), ShipmentState::Cancelled] {
+            for ending in &endings {
+                let mut shipment = given(state.clone());
+                let before = shipment.clone();
+                let same = matches!(
+                    (&state, ending),
+                    (ShipmentState::Delivered, Ending::Delivered)
+                        | (ShipmentState::Failed { .. }, Ending::Failed(_))
+                );
+                let expected = if same {
+                    Ok(None)
+                } else {
+                    Err(NotUnderWay(state.status()))
+                };
+                assert_eq!(
+                    shipment.end(ending.clone(), Timestamp::now()),
+                    expected,
+                    "{state:?}"
+                );
+                assert_eq!(shipment, before);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Paid orders and their shipments in Postgres.
 
-use crate::application::{Change, Loaded, Outgoing, Shipments};
-use crate::domain::{Order, PaidOrder, Shipment, ShipmentState, ShipmentStatus};
+use crate::application::{Arrived, Change, Loaded, LoadedShipments, Outgoing, Shipments};
+use crate::domain::{Announcement, Order, PaidOrder, Shipment, ShipmentState, ShipmentStatus};
 use contracts::{EventId, OrderId, ShipmentId, Timestamp, UserId};
 use serde::Serialize;
 use service::database::{Database, Row, Session, jsonb, uuids};
@@ -59,7 +59,7 @@ impl Shipments for PostgresShipments<'_> {
                 event_id: *event_id,
             }));
             for outgoing in &change.outgoing {
-                outbox.push(OutboxRow::new(&outgoing.event, change.at, &outgoing.trace)?);
+                outbox.push(written(outgoing, change.at)?);
             }
         }
         let parameters = vec![
@@ -75,21 +75,49 @@ impl Shipments for PostgresShipments<'_> {
         rows.iter().map(|row| Ok(row.get::<Uuid>("id")?.into())).collect()
     }
 
-    async fn store_shipment(&self, shipment: &Shipment, outgoing: &Outgoing) -> Result<bool, StoreError> {
-        let message = OutboxRow::new(&outgoing.event, shipment.updated_at, &outgoing.trace)?;
+    async fn load_shipments(
+        &self,
+        shipments: &[ShipmentId],
+        events: &[EventId],
+    ) -> Result<LoadedShipments, StoreError> {
         let parameters = vec![
-            shipment.id.as_uuid().into(),
-            shipment.version.into(),
-            shipment.state.status().as_str().to_owned().into(),
-            shipment.state.failure_reason().map(str::to_owned).into(),
-            shipment.updated_at.naive().into(),
-            jsonb(&[message])?,
+            uuids(shipments.iter().map(|id| id.as_uuid())),
+            uuids(events.iter().map(|id| id.as_uuid())),
         ];
-        let row = self
+        let rows = self
             .session
-            .query_one(include_str!("sql/store_shipment.sql"), parameters)
+            .query(include_str!("sql/load_shipments.sql"), parameters)
             .await?;
-        Ok(row.is_some())
+        let mut loaded = LoadedShipments::default();
+        for row in &rows {
+            match row.get::<Option<Uuid>>("handled")? {
+                Some(id) => loaded.handled.push(id.into()),
+                None => loaded.shipments.push(shipment(row)?),
+            }
+        }
+        Ok(loaded)
+    }
+
+    async fn store_arrived(&self, arrived: &[Arrived]) -> Result<Vec<ShipmentId>, StoreError> {
+        let states: Vec<_> = arrived.iter().map(WrittenArrived::new).collect();
+        let mut handled = Vec::new();
+        let mut outbox = Vec::new();
+        for arrived in arrived {
+            let shipment = &arrived.shipment;
+            handled.extend(arrived.handled.iter().map(|event_id| WrittenTimer {
+                shipment_id: shipment.id,
+                event_id: *event_id,
+            }));
+            if let Some(outgoing) = &arrived.outgoing {
+                outbox.push(written(outgoing, shipment.updated_at)?);
+            }
+        }
+        let parameters = vec![jsonb(&states)?, jsonb(&handled)?, jsonb(&outbox)?];
+        let rows = self
+            .session
+            .query(include_str!("sql/store_arrived.sql"), parameters)
+            .await?;
+        rows.iter().map(|row| Ok(row.get::<Uuid>("id")?.into())).collect()
     }
 
     async fn find(&self, id: ShipmentId, owner: Option<UserId>) -> Result<Option<Shipment>, StoreError> {
@@ -136,6 +164,14 @@ impl Shipments for PostgresShipments<'_> {
             }
         }
         Ok(Page::new(page, total, shipments))
+    }
+}
+
+fn written(outgoing: &Outgoing, at: Timestamp) -> Result<OutboxRow, StoreError> {
+    let Announcement { event, due_at } = &outgoing.announcement;
+    match due_at {
+        Some(due_at) => OutboxRow::timer(event, at, *due_at, &outgoing.trace),
+        None => OutboxRow::new(event, at, &outgoing.trace),
     }
 }
 
@@ -213,5 +249,33 @@ impl<'a> WrittenShipment<'a> {
 #[derive(Serialize)]
 struct WrittenHandled {
     order_id: OrderId,
+    event_id: EventId,
+}
+
+#[derive(Serialize)]
+struct WrittenArrived<'a> {
+    shipment_id: ShipmentId,
+    version: i64,
+    status: &'static str,
+    failure_reason: Option<&'a str>,
+    at: Timestamp,
+}
+
+impl<'a> WrittenArrived<'a> {
+    fn new(arrived: &'a Arrived) -> Self {
+        let shipment = &arrived.shipment;
+        Self {
+            shipment_id: shipment.id,
+            version: shipment.version,
+            status: shipment.state.status().as_str(),
+            failure_reason: shipment.state.failure_reason(),
+            at: shipment.updated_at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenTimer {
+    shipment_id: ShipmentId,
     event_id: EventId,
 }

@@ -51,14 +51,14 @@ with change as (
     join gate on gate.id = handled.order_id
 ), outbox as (
     insert into outbox_messages (
-        event_id, event_type, routing_key, ordering_key, aggregate_id, payload, headers, occurred_at
+        event_id, event_type, routing_key, ordering_key, aggregate_id, payload, headers, occurred_at, due_at
     )
     select
         message.event_id, message.event_type, message.routing_key, message.ordering_key, message.aggregate_id,
-        message.payload, message.headers, now()
+        message.payload, message.headers, now(), coalesce(message.due_at, now())
     from jsonb_to_recordset($4::jsonb) as message (
         event_id uuid, event_type text, routing_key text, ordering_key text, aggregate_id uuid, payload jsonb,
-        headers jsonb
+        headers jsonb, due_at timestamptz
     )
     join shipped on shipped.id = message.aggregate_id
 )
