@@ -5,6 +5,7 @@ pub mod actors;
 pub mod environment;
 pub mod events;
 pub mod eventually;
+pub mod proxy;
 pub mod shop;
 
 pub use actors::{Actor, Answer};

@@ -2,6 +2,7 @@
 //! be starved, killed and looked into. The servers below are shared, and so is whoever stops one of them.
 
 use crate::environment::{root, variable};
+use crate::proxy::{Links, Proxy};
 use crate::{Actor, eventually};
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -44,6 +45,7 @@ pub struct Shop {
     host: Option<Child>,
     relays: Vec<Child>,
     port: u16,
+    links: Option<Links>,
 }
 
 impl Shop {
@@ -63,6 +65,28 @@ impl Shop {
     /// # Errors
     /// If the database cannot be made.
     pub async fn prepare() -> Result<Self> {
+        Self::prepare_with(None).await
+    }
+
+    /// The same, with a proxy between its processes and each server.
+    ///
+    /// # Errors
+    /// If the database or a proxy cannot be made.
+    pub async fn prepare_linked() -> Result<Self> {
+        let proxy = async |name: &str| {
+            let url: Url = variable(name)?.parse()?;
+            let (host, port) = (url.host_str().context("no host")?, url.port().context("no port")?);
+            Proxy::to(format!("{host}:{port}")).await
+        };
+        let links = Links {
+            postgres: proxy("SHOP_TEST_POSTGRES").await?,
+            redis: proxy("SHOP_TEST_REDIS").await?,
+            rabbitmq: proxy("SHOP_TEST_AMQP").await?,
+        };
+        Self::prepare_with(Some(links)).await
+    }
+
+    async fn prepare_with(links: Option<Links>) -> Result<Self> {
         let name = format!("t{}", Uuid::now_v7().simple());
         let folder = std::env::temp_dir().join(format!("flower-shop-{name}"));
         std::fs::create_dir_all(&folder)?;
@@ -84,6 +108,7 @@ impl Shop {
             host,
             relays,
             port,
+            links,
         };
         shop.write_files()?;
         shop.run(
@@ -118,13 +143,15 @@ impl Shop {
         }
         std::fs::write(self.topology(), topology.to_string())?;
 
-        let host = self.database.host_str().context("no Postgres host")?;
-        let address = format!("postgres://{host}:{}", self.database.port().unwrap_or(5432));
+        let postgres = self.linked(&self.database, |links| &links.postgres)?;
+        let host = postgres.host_str().context("no Postgres host")?;
+        let address = format!("postgres://{host}:{}", postgres.port().unwrap_or(5432));
+        let redis = self.linked(&variable("SHOP_TEST_REDIS")?.parse()?, |links| &links.redis)?;
         let mut variables: BTreeMap<String, String> = BTreeMap::from([
             ("postgres_database".to_owned(), self.name.clone()),
             (
                 "redis".to_owned(),
-                variable("SHOP_TEST_REDIS")?.trim_end_matches('/').to_owned(),
+                redis.as_str().trim_end_matches('/').to_owned(),
             ),
             (
                 "redis_database".to_owned(),
@@ -139,6 +166,27 @@ impl Shop {
         variables.remove("bridge_postgres_password");
         std::fs::write(self.folder.join("variables.toml"), toml::to_string(&variables)?)?;
         Ok(())
+    }
+
+    /// The proxies between this shop's processes and its servers, if it has some.
+    #[must_use]
+    pub fn links(&self) -> Option<&Links> {
+        self.links.as_ref()
+    }
+
+    /// Where this shop's processes are to look for a server: at the proxy to it, if there is one.
+    fn linked(&self, url: &Url, proxy: impl Fn(&Links) -> &Proxy) -> Result<Url> {
+        let mut url = url.clone();
+        if let Some(links) = &self.links {
+            let address = proxy(links).address;
+            url.set_ip_host(address.ip())
+                .ok()
+                .context("an address without a host")?;
+            url.set_port(Some(address.port()))
+                .ok()
+                .context("an address without a port")?;
+        }
+        Ok(url)
     }
 
     /// What something of the topology is called at the broker in this shop.
@@ -232,8 +280,10 @@ impl Shop {
     /// What a relay of this shop is told.
     fn relay_with(&self, command: &mut Command) -> Result<()> {
         command.arg("--topology").arg(self.topology());
-        command.env("SHOP_DATABASE_URL", self.login_url("bridge").as_str());
-        command.env("SHOP_AMQP_URL", variable("SHOP_TEST_AMQP")?);
+        let database = self.linked(&self.login_url("bridge"), |links| &links.postgres)?;
+        let broker = self.linked(&variable("SHOP_TEST_AMQP")?.parse()?, |links| &links.rabbitmq)?;
+        command.env("SHOP_DATABASE_URL", database.as_str());
+        command.env("SHOP_AMQP_URL", broker.as_str());
         command.env("SHOP_EVENTS_KEY", &self.events_key);
         Ok(())
     }

@@ -29,6 +29,17 @@ pub(crate) struct Test {
 }
 
 #[derive(clap::Args)]
+pub(crate) struct Chaos {
+    /// How long the storm lasts
+    #[arg(long, default_value = "2", value_name = "MINUTES")]
+    minutes: u64,
+
+    /// Repeat the random choices of another run
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(clap::Args)]
 pub(crate) struct Bench {
     /// Passed on to the bench
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -127,6 +138,23 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     let mut command = runner(checkout, &test.filter);
     ground.describe(&mut command)?;
     command.env("SHOP_TEST_BASE_URL", shop);
+    pass(command)
+}
+
+/// The chaos test alone, as long as one likes; it says what it does while it does it.
+pub(crate) fn chaos(checkout: &Checkout, chaos: &Chaos) -> Result<()> {
+    let ground = Ground::lay(checkout, "test")?;
+    builds::components_and_guests(checkout)?;
+    builds::tests(checkout)?;
+    ground.servers.await_all(&Kind::ALL)?;
+    let mut command = cargo(checkout);
+    command.args(["test", "--locked", "--release", "--workspace", "--test", "inside"]);
+    command.args(["chaos::", "--", "--nocapture"]);
+    ground.describe(&mut command)?;
+    command.env("SHOP_CHAOS_SECONDS", (60 * chaos.minutes).to_string());
+    if let Some(seed) = chaos.seed {
+        command.env("SHOP_CHAOS_SEED", seed.to_string());
+    }
     pass(command)
 }
 

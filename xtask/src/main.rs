@@ -60,6 +60,8 @@ enum Task {
     Down,
     /// Run all tests, on fresh servers of their own
     Test(checks::Test),
+    /// Kill, stop, pause and cut off everything while clients shop, and see whether all agrees afterwards
+    Chaos(checks::Chaos),
     /// Measure the shop, on fresh servers of its own
     Bench(checks::Bench),
     /// All that guards `main`: format, lints, dependencies, tests
@@ -123,6 +125,7 @@ fn run(cli: &Cli) -> Result<()> {
         Task::Up(up) => up::up(&checkout, up),
         Task::Down => up::down(&checkout),
         Task::Test(test) => checks::test(&checkout, test),
+        Task::Chaos(chaos) => checks::chaos(&checkout, chaos),
         Task::Bench(bench) => checks::bench(&checkout, bench),
         Task::Ci => checks::ci(&checkout),
         Task::Components => builds::components(&checkout),

@@ -1,6 +1,7 @@
 //! The shop from the inside: what stands in the tables and at the broker, events handed over by hand, and faults.
 //! Each test has a shop of its own; they run one after another, for some of them stop the servers below.
 
+mod chaos;
 mod contract;
 mod events;
 mod faults;
@@ -8,6 +9,7 @@ mod grants;
 mod relays;
 mod steps;
 mod stock;
+mod torture;
 
 use anyhow::{Context, Result};
 use contracts::{EventId, FlowerChanged, FlowerId, Money, OrderId};

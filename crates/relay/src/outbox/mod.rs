@@ -328,7 +328,7 @@ impl<'a> Term<'a> {
         self.polling = None;
         let full = rows.len() >= usize::from(self.outbox.settings.window);
         self.cadence.polled(rows.len(), full);
-        self.floor.found(&rows, full);
+        self.floor.found(&rows, full, std::time::Instant::now());
         // A partition may have been given up since the poll was sent.
         let usable = self.session.usable();
         rows.retain(|row| usable.contains(row.partition));
