@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use shop_tests::environment::variable;
 use shop_tests::shop::signal;
-use shop_tests::{Shop, eventually};
+use shop_tests::Shop;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -26,7 +26,8 @@ use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(240);
 const WRITERS: u64 = 16;
-const KEYS: usize = 500;
+/// Few enough that keys have rows waiting behind one another, and more than a window holds.
+const KEYS: usize = 20_000;
 const RELAYS: usize = 3;
 /// How long one transaction is held open at least.
 const HELD: Duration = Duration::from_secs(60);
@@ -324,7 +325,7 @@ async fn torture(rows: i64, seed: u64) -> Result<()> {
         ended??;
     }
     stop.store(true, Ordering::Relaxed);
-    let (shop, disturbed) = disturber.await??;
+    let (_shop, disturbed) = disturber.await??;
 
     // All is published but what is still held, which keeps the dead of the index where they are.
     quiet(&client).await?;
