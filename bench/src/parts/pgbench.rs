@@ -13,7 +13,7 @@ const INSERT_ORDER: &str =
 
 /// What stands for the parameters of the statement, `$1` first. pgbench has no UUIDs of its own, so the server draws
 /// them; what a component sends as one document is put together there too. `:payload` is a variable of pgbench.
-const PARAMETERS: [&str; 12] = [
+const PARAMETERS: [&str; 13] = [
     "gen_random_uuid()",
     "gen_random_uuid()",
     "'created'",
@@ -22,13 +22,17 @@ const PARAMETERS: [&str; 12] = [
     "'1 Rose Street'",
     "'pm_card_visa'",
     "(now() at time zone 'utc')",
+    "(now() at time zone 'utc' + interval '15 minutes')",
     "jsonb_build_array(jsonb_build_object('id', gen_random_uuid(), 'position', 0, 'flower_id', gen_random_uuid(), \
      'bouquet_id', null, 'quantity', 1, 'price_minor', 15000))",
     "'OrderPlaced'",
     "'4bf92f3577b34da6a3ce929d0e0e4736'",
     "jsonb_build_array(jsonb_build_object('event_id', gen_random_uuid(), 'event_type', 'OrderCreated', 'routing_key', \
      'order.created', 'ordering_key', gen_random_uuid(), 'aggregate_id', gen_random_uuid(), 'payload', :payload::jsonb, \
-     'headers', '{}'::jsonb))",
+     'headers', '{}'::jsonb), jsonb_build_object('event_id', gen_random_uuid(), 'event_type', \
+     'PaymentDeadlinePassed', 'routing_key', 'self.ordering.payment_deadline', 'ordering_key', gen_random_uuid(), \
+     'aggregate_id', gen_random_uuid(), 'payload', '{}'::jsonb, 'headers', '{}'::jsonb, 'due_at', \
+     now() + interval '15 minutes'))",
 ];
 
 /// The program.

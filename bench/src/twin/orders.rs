@@ -6,13 +6,17 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use contracts::{OrderCreated, OrderLine, Timestamp};
-use ordering::domain::{Order, OrderItem, Product};
+use contracts::{OrderCreated, OrderLine, PaymentDeadlinePassed, Timestamp};
+use ordering::domain::{Customer, Order, OrderItem, Product};
 use serde::Deserialize;
 use service::outbox::OutboxRow;
 use service::trace::Traceparent;
 use service::{Page, PageQuery};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an order waits for its payment.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ListQuery {
@@ -45,17 +49,26 @@ pub(super) async fn place(
 ) -> Result<impl IntoResponse, Failure> {
     let caller = twin.tokens.caller(&headers)?;
     let expected_total = new.expected_total;
-    let (cart, address, method) = new.into_parts()?;
+    let (cart, delivery_address, payment_method) = new.into_parts()?;
+    let customer = Customer {
+        user_id: caller.user_id,
+        delivery_address,
+        payment_method,
+    };
     let session = twin.postgres.session().await?;
     let products: Vec<Product> = cart.products().collect();
     let catalog = session.catalog_items(&products).await?;
     let now = Timestamp::now();
     let order = cart
-        .place(caller.user_id, address, method, expected_total, &catalog, now)
+        .place(customer, expected_total, &catalog, now, PATIENCE)
         .map_err(|_| Failure::Invalid)?;
     let trace = Traceparent::random();
-    let message = OutboxRow::new(&created(&order).into(), now, &trace).map_err(unavailable)?;
-    session.insert(&order, &message, &trace).await?;
+    let deadline = PaymentDeadlinePassed { order_id: order.id }.into();
+    let messages = [
+        OutboxRow::new(&created(&order).into(), now, &trace).map_err(unavailable)?,
+        OutboxRow::timer(&deadline, now, now.plus(PATIENCE), &trace).map_err(unavailable)?,
+    ];
+    session.insert(&order, &messages, &trace).await?;
     let location = [(header::LOCATION, format!("/orders/{}", order.id))];
     Ok((StatusCode::CREATED, location, Json(OrderBody::from(order))))
 }
@@ -75,7 +88,7 @@ fn created(order: &Order) -> OrderCreated {
         user_id: order.user_id,
         total: order.total,
         payment_method: order.payment_method,
-        payment_due_at: None,
+        payment_due_at: order.payment_due_at,
         items: order.items.iter().map(line).collect(),
     }
 }

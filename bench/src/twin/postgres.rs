@@ -79,7 +79,7 @@ impl Session {
     pub(super) async fn insert(
         &self,
         order: &Order,
-        message: &OutboxRow,
+        messages: &[OutboxRow],
         trace: &Traceparent,
     ) -> Result<(), Failure> {
         let items: Vec<_> = order.items.iter().enumerate().map(WrittenItem::new).collect();
@@ -94,10 +94,11 @@ impl Session {
                 &order.delivery_address,
                 &order.payment_method.as_str(),
                 &order.created_at.naive(),
+                &order.payment_due_at.map(Timestamp::naive),
                 &Json(&items),
                 &"OrderPlaced",
                 &trace.trace_id(),
-                &Json([message]),
+                &Json(messages),
             ],
         )
         .await?;

@@ -44,15 +44,20 @@ impl IdempotencyKey {
     /// 400 unless it is one header of 1 to 128 visible ASCII characters.
     pub fn read(request: &Request, user_id: UserId, body: &[u8]) -> Result<Option<Self>, Problem> {
         let key = key_in(&request.headers)?;
-        Ok(key.map(|key| Self {
+        let scope = format!("{} {}", request.method, request.path);
+        Ok(key.map(|key| Self::new(user_id, scope, key, body)))
+    }
+
+    /// A key that `user_id` sent with `body` in this scope.
+    #[must_use]
+    pub fn new(user_id: UserId, scope: String, key: String, body: &[u8]) -> Self {
+        let digest = Sha256::digest(body);
+        Self {
             user_id,
-            scope: format!("{} {}", request.method, request.path),
+            scope,
             key,
-            body_sha256: Sha256::digest(body)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        }))
+            body_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
     }
 }
 

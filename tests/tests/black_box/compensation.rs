@@ -167,3 +167,57 @@ async fn an_order_that_is_on_its_way_cannot_be_cancelled() -> Result<()> {
         .expect_problem(409, "order-handed-over")?;
     Ok(())
 }
+
+#[tokio::test]
+async fn flowers_that_could_not_be_delivered_come_back_and_so_does_the_money() -> Result<()> {
+    let (user, admin, courier) = (
+        anybody()?.register().await?,
+        anybody()?.admin().await?,
+        anybody()?.courier().await?,
+    );
+    let rose = flower(&admin, &user, "Rose that nobody opens the door for", 5).await?;
+    let order_id = id_of(&user.order(&rose, 2).await?.expect(201)?)?;
+    user.await_status(&order_id, "shipping").await?;
+    await_stock(&user, &rose, 3).await?;
+    let shipment = user
+        .get(&format!("/api/delivery/order/{order_id}"))
+        .await?
+        .expect(200)?;
+    let fail = format!("/api/delivery/{}/fail", id_of(&shipment)?);
+    courier
+        .post(&fail, &json!({"reason": "nobody at home"}))
+        .await?
+        .expect(200)?;
+
+    let order = user.await_status(&order_id, "cancelled").await?;
+    assert_eq!(order["status_reason"], "delivery_failed");
+    await_money_back(&user, &order_id).await?;
+    await_stock(&user, &rose, 5).await?;
+    // There is nothing left to cancel, and the reason stays.
+    let again = cancel(&user, &order_id).await?;
+    assert_eq!(again["status_reason"], "delivery_failed");
+
+    let path = format!("/api/orders/{order_id}/history");
+    let refunded = async || {
+        let history = user.get(&path).await?.expect(200)?;
+        let notes = history["notes"].as_array().context("no notes")?;
+        let noted = notes.iter().any(|note| note["note"] == "payment_refunded");
+        Ok(noted.then_some(history))
+    };
+    let history = eventually("the refund is noted", PATIENCE, refunded).await?;
+    let items = history["items"].as_array().context("no items")?;
+    let told: Vec<_> = items
+        .iter()
+        .map(|item| (item["status"].as_str(), item["cause"].as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some("created"), Some("OrderPlaced")),
+            (Some("payment_completed"), Some("PaymentCompleted")),
+            (Some("shipping"), Some("ShipmentCreated")),
+            (Some("cancelled"), Some("ShipmentFailed")),
+        ]
+    );
+    Ok(())
+}

@@ -6,6 +6,7 @@ mod catalog;
 mod compensation;
 mod delivery;
 mod gateway;
+mod idempotency;
 mod isolation;
 mod orders;
 mod payments;

@@ -29,6 +29,10 @@ async fn an_order_travels_from_click_to_door() -> Result<()> {
     let order_id = user.order_once_known(&rose, "pm_card_visa").await?;
     let order = user.await_status(&order_id, "shipping").await?;
     assert_eq!(order["total_amount"]["amount"], "150.00");
+    assert!(
+        order["payment_due_at"].as_str() > order["created_at"].as_str(),
+        "{order}"
+    );
 
     let payments = user
         .get(&format!("/api/payments/order/{order_id}"))

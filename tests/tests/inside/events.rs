@@ -3,8 +3,9 @@
 use crate::{alone, place_order, tell};
 use anyhow::Result;
 use contracts::{
-    Event, EventId, Money, OrderCreated, OrderId, OrderLine, OrderPaid, PaymentCompleted, PaymentFailed,
-    PaymentId, PaymentMethod, ShipmentCreated, ShipmentDelivered, ShipmentId, StockReserved, UserId,
+    DeadLetterResolved, Event, EventDeadLettered, EventId, Money, OrderCreated, OrderId, OrderLine,
+    OrderPaid, PaymentCompleted, PaymentFailed, PaymentId, PaymentMethod, ShipmentCreated, ShipmentDelivered,
+    ShipmentFailed, ShipmentId, StockReserved, UserId,
 };
 use serde_json::{Value, json};
 use shop_tests::Shop;
@@ -130,6 +131,96 @@ async fn events_in_the_worst_order_wait_and_end_the_same() -> Result<()> {
         statuses,
         ["created", "payment_completed", "shipping", "completed"]
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_delivery_told_too_early_waits_and_takes_the_shipment_along() -> Result<()> {
+    let _alone = alone().await;
+    let shop = quiet_shop().await?;
+    let (user, order_id) = place_order(&shop).await?;
+    let failed = event(ShipmentFailed {
+        order_id,
+        shipment_id: ShipmentId::new(),
+        reason: "nobody at home".to_owned(),
+    })?;
+    assert_eq!(
+        tell(&shop, "ordering", std::slice::from_ref(&failed)).await?,
+        ["retry"]
+    );
+    let batch = [
+        event(StockReserved { order_id })?,
+        event(paid(order_id)?)?,
+        failed,
+    ];
+    assert_eq!(tell(&shop, "ordering", &batch).await?, ["processed"; 3]);
+    let order = user.await_status(&order_id.to_string(), "cancelled").await?;
+    assert_eq!(order["status_reason"], "delivery_failed");
+    assert_eq!(
+        tell(&shop, "ordering", &[event(shipped(order_id))?]).await?,
+        ["processed"]
+    );
+    assert_eq!(outgoing(&shop, "ordering", "OrderCancelled").await?, 1);
+    // Created, paid, and in one step shipped and cancelled.
+    assert_eq!(
+        shop.count("select count(*) from ordering.order_history").await?,
+        4
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn dead_letters_are_among_the_notes_of_the_order_that_they_are_about() -> Result<()> {
+    let _alone = alone().await;
+    let shop = quiet_shop().await?;
+    let (user, order_id) = place_order(&shop).await?;
+    let queue = "delivery_order_events".to_owned();
+    let dead = |event_type: Option<&str>, order_id| {
+        event(EventDeadLettered {
+            order_id,
+            event_type: event_type.map(str::to_owned),
+            queue: queue.clone(),
+        })
+    };
+    let resolved = |resolution: &str| {
+        event(DeadLetterResolved {
+            order_id,
+            event_type: Some("OrderPaid".to_owned()),
+            queue: queue.clone(),
+            resolution: resolution.to_owned(),
+        })
+    };
+    let batch = [
+        dead(Some("OrderPaid"), order_id)?,
+        resolved("retried")?,
+        dead(None, order_id)?,
+        resolved("discarded")?,
+        // Of no order: nothing to note, and nothing that could die of it.
+        dead(Some("OrderPaid"), OrderId::new())?,
+    ];
+    assert_eq!(tell(&shop, "ordering", &batch).await?, ["processed"; 5]);
+    assert_eq!(tell(&shop, "ordering", &batch[..4]).await?, ["duplicate"; 4]);
+    let history = user
+        .get(&format!("/api/orders/{order_id}/history"))
+        .await?
+        .expect(200)?;
+    let notes: Vec<_> = history["notes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|note| (note["note"].as_str(), note["cause"].as_str()))
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            (Some("dead_letter"), Some("OrderPaid")),
+            (Some("dead_letter_retried"), Some("OrderPaid")),
+            (Some("dead_letter"), Some("delivery_order_events")),
+            (Some("dead_letter_discarded"), Some("OrderPaid")),
+        ]
+    );
+    let order = user.get(&format!("/api/orders/{order_id}")).await?.expect(200)?;
+    assert_eq!(order["status"], "created");
     Ok(())
 }
 

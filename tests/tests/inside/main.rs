@@ -3,6 +3,7 @@
 
 mod chaos;
 mod contract;
+mod deadlines;
 mod events;
 mod faults;
 mod grants;

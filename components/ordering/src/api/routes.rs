@@ -3,15 +3,17 @@
 use super::shapes::{HistoryBody, NewOrder, Nothing, OrderBody};
 use crate::Ordering;
 use crate::application::{
-    CancelOrderError, OrderFilter, Orders, PlaceOrderError, cancel_order, handle_events, place_order,
+    CancelOrder, CancelOrderError, OrderFilter, Orders, Outcome, PlaceOrderError, cancel_order,
+    handle_events, place_order,
 };
-use crate::domain::CartError;
+use crate::domain::{CartError, Order};
 use crate::infrastructure::PostgresOrders;
 use contracts::OrderId;
 use http::{StatusCode, header};
 use service::health::{self, Health};
+use service::idempotency::{Done, IdempotencyKey, KeptAnswer, once};
 use service::router::Answer;
-use service::{FieldErrors, PageQuery, Problem, Request, Response, Router, events};
+use service::{FieldErrors, PageQuery, Problem, Request, Response, Router, events, json};
 
 const WHAT: &str = "order";
 
@@ -33,14 +35,30 @@ pub fn router() -> Router<Ordering> {
 
 async fn place(app: &'static Ordering, mut request: Request) -> Answer {
     let caller = app.bearer.caller(&request)?;
-    let body: NewOrder = request.json().await?;
-    let command = body.into_command(caller.user_id, request.trace.clone())?;
-    let order = place_order(&PostgresOrders::new(&app.database), command)
-        .await
-        .map_err(refused)?;
-    let location = request.location(&format!("/orders/{}", order.id));
-    let body = OrderBody::from(order);
-    Ok(Response::json(StatusCode::CREATED, &body).with_header(header::LOCATION, &location))
+    let bytes = request.json_bytes().await?;
+    let key = IdempotencyKey::read(&request, caller.user_id, &bytes)?;
+    let orders = PostgresOrders::new(&app.database);
+    let answer = |order: &Order| {
+        let location = request.location(&format!("/orders/{}", order.id));
+        Response::json(StatusCode::CREATED, &OrderBody::from(order)).with_header(header::LOCATION, &location)
+    };
+    let work = async {
+        let body: NewOrder = json::from_slice(&bytes)?;
+        let command = body.into_command(caller.user_id, key.clone(), request.trace.clone())?;
+        let kept = |order: &Order| KeptAnswer::of(&answer(order));
+        let outcome = place_order(&orders, command, app.payment_deadline, kept).await;
+        Ok(done(outcome.map_err(refused)?, answer))
+    };
+    once(&orders, key.as_ref(), &request.instance(), work).await
+}
+
+/// What the client is told of what its request came to.
+fn done(outcome: Outcome, answer: impl Fn(&Order) -> Response) -> Done {
+    match outcome {
+        Outcome::Stored(order) => Done::Kept(answer(&order)),
+        Outcome::Unchanged(order) => Done::Unchanged(answer(&order)),
+        Outcome::Known(known) => Done::Known(known),
+    }
 }
 
 fn refused(error: PlaceOrderError) -> Problem {
@@ -74,7 +92,10 @@ async fn list(app: &'static Ordering, request: Request) -> Answer {
     }
     errors.finish(Some(()))?;
     let orders = PostgresOrders::new(&app.database).list(filter, page).await?;
-    Ok(Response::json(StatusCode::OK, &orders.map(OrderBody::from)))
+    Ok(Response::json(
+        StatusCode::OK,
+        &orders.map(|order| OrderBody::from(&order)),
+    ))
 }
 
 async fn show(app: &'static Ordering, request: Request) -> Answer {
@@ -84,24 +105,40 @@ async fn show(app: &'static Ordering, request: Request) -> Answer {
         .find(id, caller.scope())
         .await?;
     let order = order.ok_or_else(|| Problem::not_found(WHAT))?;
-    Ok(Response::json(StatusCode::OK, &OrderBody::from(order)))
+    Ok(shown(&order))
+}
+
+fn shown(order: &Order) -> Response {
+    Response::json(StatusCode::OK, &OrderBody::from(order))
 }
 
 async fn cancel(app: &'static Ordering, mut request: Request) -> Answer {
     let caller = app.bearer.caller(&request)?;
-    let Nothing {} = request.optional_json().await?;
-    let id: OrderId = request.id("id", WHAT)?;
+    let bytes = request.json_bytes().await?;
+    let key = IdempotencyKey::read(&request, caller.user_id, &bytes)?;
     let orders = PostgresOrders::new(&app.database);
-    let order = cancel_order(&orders, id, caller.scope(), &request.trace)
-        .await
-        .map_err(|error| match error {
-            CancelOrderError::Unknown => Problem::not_found(WHAT),
-            CancelOrderError::HandedOver => {
-                Problem::conflict("order-handed-over", "The order is handed over to delivery.")
-            }
-            CancelOrderError::Store(error) => error.into(),
-        })?;
-    Ok(Response::json(StatusCode::OK, &OrderBody::from(order)))
+    let work = async {
+        let Nothing {} = json::optional_from_slice(&bytes)?;
+        let command = CancelOrder {
+            order_id: request.id("id", WHAT)?,
+            owner: caller.scope(),
+            key: key.clone(),
+            trace: request.trace.clone(),
+        };
+        let outcome = cancel_order(&orders, &command, |order| KeptAnswer::of(&shown(order))).await;
+        Ok(done(outcome.map_err(not_cancelled)?, shown))
+    };
+    once(&orders, key.as_ref(), &request.instance(), work).await
+}
+
+fn not_cancelled(error: CancelOrderError) -> Problem {
+    match error {
+        CancelOrderError::Unknown => Problem::not_found(WHAT),
+        CancelOrderError::HandedOver => {
+            Problem::conflict("order-handed-over", "The order is handed over to delivery.")
+        }
+        CancelOrderError::Store(error) => error.into(),
+    }
 }
 
 async fn history(app: &'static Ordering, request: Request) -> Answer {

@@ -1,9 +1,10 @@
 //! What goes over the wire, and the one fallible step from there into the domain.
 
 use crate::application::{PlaceOrder, StoredHistory, StoredHistoryItem};
-use crate::domain::{Address, Cart, CartLine, Order, Product, Quantity};
+use crate::domain::{Address, Cart, CartLine, Customer, Order, OrderItem, Product, Quantity, StatusReason};
 use contracts::{BouquetId, FlowerId, Money, OrderId, OrderItemId, PaymentMethod, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
+use service::idempotency::IdempotencyKey;
 use service::json::Object;
 use service::trace::Traceparent;
 use service::{FieldErrors, Problem};
@@ -28,7 +29,12 @@ struct NewLine {
 }
 
 impl NewOrder {
-    pub(super) fn into_command(self, user_id: UserId, trace: Traceparent) -> Result<PlaceOrder, Problem> {
+    pub(super) fn into_command(
+        self,
+        user_id: UserId,
+        key: Option<IdempotencyKey>,
+        trace: Traceparent,
+    ) -> Result<PlaceOrder, Problem> {
         let mut errors = FieldErrors::new();
         let lines: Vec<_> = self
             .items
@@ -47,13 +53,15 @@ impl NewOrder {
                 .zip(payment_method)
                 .map(|((c, d), p)| (c, d, p)),
         )?;
-        let expected_total = self.expected_total;
         Ok(PlaceOrder {
-            user_id,
+            customer: Customer {
+                user_id,
+                delivery_address,
+                payment_method,
+            },
             cart,
-            delivery_address,
-            payment_method,
-            expected_total,
+            expected_total: self.expected_total,
+            key,
             trace,
         })
     }
@@ -107,9 +115,9 @@ struct ItemBody {
     price: Money,
 }
 
-impl From<Order> for OrderBody {
-    fn from(order: Order) -> Self {
-        let item = |item: crate::domain::OrderItem| {
+impl From<&Order> for OrderBody {
+    fn from(order: &Order) -> Self {
+        let item = |item: &OrderItem| {
             let (flower_id, bouquet_id) = match item.product {
                 Product::Flower(id) => (Some(id), None),
                 Product::Bouquet(id) => (None, Some(id)),
@@ -126,12 +134,12 @@ impl From<Order> for OrderBody {
             id: order.id,
             user_id: order.user_id,
             status: order.status.as_str(),
-            status_reason: order.status_reason.map(crate::domain::StatusReason::as_str),
+            status_reason: order.status_reason.map(StatusReason::as_str),
             total_amount: order.total,
-            delivery_address: order.delivery_address,
+            delivery_address: order.delivery_address.clone(),
             payment_method: order.payment_method,
             payment_due_at: order.payment_due_at,
-            items: order.items.into_iter().map(item).collect(),
+            items: order.items.iter().map(item).collect(),
             created_at: order.created_at,
             updated_at: order.updated_at,
         }

@@ -1,6 +1,6 @@
 //! From what was decided of an order to what is stored.
 
-use super::ports::{Change, HistoryItem, NoteItem, Outgoing};
+use super::ports::{Cause, Change, HistoryItem, NoteItem, Outgoing};
 use crate::domain::{Decision, Fact, Order};
 use contracts::{EventId, Timestamp};
 use service::trace::Traceparent;
@@ -8,6 +8,7 @@ use service::trace::Traceparent;
 /// What a decision was about.
 pub(super) struct Occasion<'a> {
     pub fact: Fact,
+    pub cause: &'a Cause,
     /// The event that told the fact; none for a request.
     pub event_id: Option<EventId>,
     pub trace: &'a Traceparent,
@@ -48,30 +49,32 @@ impl Change {
             return;
         };
         let Occasion {
-            fact,
+            cause,
             event_id,
             trace,
             at,
+            ..
         } = *occasion;
-        let (cause, trace_id) = (fact.name(), trace.trace_id());
+        let trace_id = trace.trace_id();
         self.history
             .extend(transitions.into_iter().map(|transition| HistoryItem {
                 status: transition.status,
                 at,
-                cause,
+                cause: cause.clone(),
                 event_id,
                 trace_id: trace_id.to_owned(),
             }));
         self.notes.extend(note.map(|note| NoteItem {
             note,
             at,
-            cause,
+            cause: cause.clone(),
             event_id,
             trace_id: trace_id.to_owned(),
         }));
         self.outgoing.extend(events.into_iter().map(|event| Outgoing {
             event,
             trace: trace.clone(),
+            due_at: None,
         }));
     }
 }

@@ -3,12 +3,15 @@
 
 use super::ATTEMPTS;
 use super::change::Occasion;
-use super::ports::{CatalogChange, Change, Orders};
+use super::ports::{CatalogChange, Cause, Change, Orders};
 use crate::domain::{Decision, Fact, Order, Product, decide};
 use contracts::{Event, EventId, OrderId, Received, Timestamp};
 use service::StoreError;
 use service::events::Handled;
 use service::trace::Traceparent;
+
+#[cfg(test)]
+mod tests;
 
 /// One event that tells a fact of an order.
 #[derive(Clone, Debug)]
@@ -16,6 +19,7 @@ struct Told {
     id: EventId,
     order_id: OrderId,
     fact: Fact,
+    cause: Cause,
     trace: Traceparent,
 }
 
@@ -31,9 +35,7 @@ pub async fn handle_events(orders: &impl Orders, batch: Vec<Received>) -> Result
         match sort(received) {
             Sorted::Fact(told) => facts.push(told),
             Sorted::Catalog(change) => catalog.push(change),
-            Sorted::Foreign(id, name) => {
-                handled.push(Handled::rejected(id, format!("{name} is not for ordering")))
-            }
+            Sorted::Refused(id, reason) => handled.push(Handled::rejected(id, reason)),
         }
     }
     if !catalog.is_empty() {
@@ -49,7 +51,7 @@ pub async fn handle_events(orders: &impl Orders, batch: Vec<Received>) -> Result
 enum Sorted {
     Fact(Told),
     Catalog(CatalogChange),
-    Foreign(EventId, &'static str),
+    Refused(EventId, String),
 }
 
 fn sort(received: Received) -> Sorted {
@@ -60,7 +62,18 @@ fn sort(received: Received) -> Sorted {
             id,
             order_id,
             fact,
-            trace,
+            cause: fact.name().into(),
+            trace: trace.clone(),
+        })
+    };
+    // What a dead letter says of an order is what the order was not told.
+    let dead = |order_id, fact, event_type: Option<String>, queue| {
+        Sorted::Fact(Told {
+            id,
+            order_id,
+            fact,
+            cause: event_type.unwrap_or(queue).into(),
+            trace: trace.clone(),
         })
     };
     match event {
@@ -81,6 +94,29 @@ fn sort(received: Received) -> Sorted {
         Event::StockRejected(event) => told(event.order_id, Fact::StockRejected),
         Event::ShipmentCreated(event) => told(event.order_id, Fact::ShipmentCreated),
         Event::ShipmentDelivered(event) => told(event.order_id, Fact::ShipmentDelivered),
+        Event::ShipmentFailed(event) => told(event.order_id, Fact::ShipmentFailed),
+        Event::PaymentDeadlinePassed(event) => told(event.order_id, Fact::PaymentDeadlinePassed),
+        Event::EventDeadLettered(event) => dead(
+            event.order_id,
+            Fact::EventDeadLettered,
+            event.event_type,
+            event.queue,
+        ),
+        Event::DeadLetterResolved(event) => match event.resolution.as_str() {
+            "retried" => dead(
+                event.order_id,
+                Fact::DeadLetterRetried,
+                event.event_type,
+                event.queue,
+            ),
+            "discarded" => dead(
+                event.order_id,
+                Fact::DeadLetterDiscarded,
+                event.event_type,
+                event.queue,
+            ),
+            other => Sorted::Refused(id, format!("a dead letter is not {other}")),
+        },
         Event::FlowerChanged(event) => Sorted::Catalog(CatalogChange {
             product: Product::Flower(event.flower_id),
             version: event.version,
@@ -97,7 +133,7 @@ fn sort(received: Received) -> Sorted {
             deleted: event.deleted,
             event_id: id,
         }),
-        event => Sorted::Foreign(id, event.event_type()),
+        event => Sorted::Refused(id, format!("{} is not for ordering", event.event_type())),
     }
 }
 
@@ -157,7 +193,7 @@ async fn decide_all(orders: &impl Orders, facts: &[Told]) -> Result<(Vec<Change>
                     changes.len() - 1
                 }
                 None => {
-                    settled.push(Handled::rejected(told.id, "there is no such order"));
+                    settled.push(of_no_order(told));
                     continue;
                 }
             },
@@ -174,6 +210,17 @@ async fn decide_all(orders: &impl Orders, facts: &[Told]) -> Result<(Vec<Change>
     Ok((changes.collect(), settled))
 }
 
+/// An order that was acknowledged is there: what speaks of another is a mistake. A dead letter may be just that, and
+/// must not make one of the word about it, or there would be no end of them.
+fn of_no_order(told: &Told) -> Handled {
+    match told.fact {
+        Fact::EventDeadLettered | Fact::DeadLetterRetried | Fact::DeadLetterDiscarded => {
+            Handled::processed(told.id)
+        }
+        _ => Handled::rejected(told.id, "there is no such order"),
+    }
+}
+
 /// Adds what `told` means to its order's change; an event that has to wait is settled at once.
 fn fold(order: &mut Order, change: &mut Change, told: &Told, now: Timestamp) -> Option<Handled> {
     let decision = decide(order, told.fact);
@@ -182,6 +229,7 @@ fn fold(order: &mut Order, change: &mut Change, told: &Told, now: Timestamp) -> 
     }
     let occasion = Occasion {
         fact: told.fact,
+        cause: &told.cause,
         event_id: Some(told.id),
         trace: &told.trace,
         at: now,

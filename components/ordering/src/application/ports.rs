@@ -2,17 +2,24 @@
 
 use crate::domain::{CatalogItem, Note, Order, OrderStatus, Product, StatusReason};
 use contracts::{Event, EventId, Money, OrderId, Timestamp, UserId};
+use service::idempotency::{IdempotencyKey, KeptAnswer, KeptAnswers, Verdict};
 use service::trace::Traceparent;
 use service::{Page, PageQuery, StoreError};
+use std::borrow::Cow;
 use uuid::Uuid;
+
+/// What brought something about: an event's type, or the request.
+pub type Cause = Cow<'static, str>;
+
+/// A request's idempotency key, and the answer that is kept under it.
+pub type Keyed<'a> = (&'a IdempotencyKey, &'a KeptAnswer);
 
 /// One change of status, as an order's history keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryItem {
     pub status: OrderStatus,
     pub at: Timestamp,
-    /// What brought it about: an event's type, or the request that placed the order.
-    pub cause: &'static str,
+    pub cause: Cause,
     pub event_id: Option<EventId>,
     pub trace_id: String,
 }
@@ -22,8 +29,7 @@ pub struct HistoryItem {
 pub struct NoteItem {
     pub note: Note,
     pub at: Timestamp,
-    /// The type of the event that told it.
-    pub cause: &'static str,
+    pub cause: Cause,
     pub event_id: Option<EventId>,
     pub trace_id: String,
 }
@@ -33,9 +39,11 @@ pub struct NoteItem {
 pub struct Outgoing {
     pub event: Event,
     pub trace: Traceparent,
+    /// Of a durable timer: when it comes home.
+    pub due_at: Option<Timestamp>,
 }
 
-/// What the handled events of one order, or a client's request, come to.
+/// What the handled events of one order, or a client's request, come to. A request has no notes and handles no event.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub order_id: OrderId,
@@ -81,18 +89,22 @@ pub struct OrderFilter {
     pub created_to: Option<Timestamp>,
 }
 
-/// Where orders are kept. `owner` limits a read to that user's orders; `None` sees all.
-pub trait Orders {
+/// Where orders are kept, and the answers to keyed requests. `owner` limits a read to that user's orders; `None` sees
+/// all.
+pub trait Orders: KeptAnswers {
     /// What can be bought of `products`: unknown and deleted ones are left out.
     async fn catalog_items(&self, products: &[Product]) -> Result<Vec<CatalogItem>, StoreError>;
 
-    /// Stores a new order, its history and what it tells, all or nothing.
+    /// Stores a new order, its history and what it tells, with the answer to a keyed request, all or nothing.
+    ///
+    /// MUST store nothing at all if the key was used before.
     async fn insert(
         &self,
         order: &Order,
         history: &HistoryItem,
-        outgoing: &Outgoing,
-    ) -> Result<(), StoreError>;
+        outgoing: &[Outgoing],
+        keyed: Option<Keyed<'_>>,
+    ) -> Result<Verdict, StoreError>;
 
     async fn find(&self, id: OrderId, owner: Option<UserId>) -> Result<Option<Order>, StoreError>;
 
@@ -110,6 +122,13 @@ pub trait Orders {
     ///
     /// MUST store nothing at all of a change whose version has moved on.
     async fn store(&self, changes: &[Change]) -> Result<Vec<OrderId>, StoreError>;
+
+    /// Stores a change that a request asked for, as [`Self::store`] does, with the answer to a keyed request.
+    ///
+    /// MUST store nothing at all if the key was used before; and nothing at all if the version has moved on, which is
+    /// [`StoreError::Contention`].
+    async fn store_requested(&self, change: &Change, keyed: Option<Keyed<'_>>)
+    -> Result<Verdict, StoreError>;
 
     /// Takes over what the catalog told, where it is newer than what is known, and notes the events as handled.
     async fn store_catalog(&self, changes: &[CatalogChange]) -> Result<(), StoreError>;

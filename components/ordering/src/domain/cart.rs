@@ -2,6 +2,7 @@
 
 use super::order::{Order, OrderItem, OrderStatus};
 use contracts::{BouquetId, FlowerId, Money, OrderId, OrderItemId, PaymentMethod, Timestamp, UserId};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The most lines of one order.
@@ -58,11 +59,12 @@ impl TryFrom<String> for Address {
     }
 }
 
-impl Address {
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// Who orders, where it goes, and how it is paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Customer {
+    pub user_id: UserId,
+    pub delivery_address: Address,
+    pub payment_method: PaymentMethod,
 }
 
 /// Something that can be bought.
@@ -142,18 +144,17 @@ impl Cart {
         self.0.iter().map(|line| line.product)
     }
 
-    /// The order that this cart becomes at the catalog's prices.
+    /// The order that this cart becomes at the catalog's prices, to be paid within `patience`.
     ///
     /// # Errors
     /// If a product is unknown, or the total does not fit or is not the expected one.
     pub fn place(
         self,
-        user_id: UserId,
-        delivery_address: Address,
-        payment_method: PaymentMethod,
+        customer: Customer,
         expected_total: Option<Money>,
         catalog: &[CatalogItem],
         now: Timestamp,
+        patience: Duration,
     ) -> Result<Order, CartError> {
         let mut total = Money::ZERO;
         let mut items = Vec::with_capacity(self.0.len());
@@ -176,13 +177,13 @@ impl Cart {
         }
         Ok(Order {
             id: OrderId::new(),
-            user_id,
+            user_id: customer.user_id,
             status: OrderStatus::Created,
             status_reason: None,
             total,
-            delivery_address: delivery_address.as_str().to_owned(),
-            payment_method,
-            payment_due_at: None,
+            delivery_address: customer.delivery_address.0,
+            payment_method: customer.payment_method,
+            payment_due_at: Some(now.plus(patience)),
             payment_attempt: 0,
             stock_reserved: false,
             version: 1,
@@ -197,6 +198,8 @@ impl Cart {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(900);
+
     fn line(product: Product, quantity: i64) -> CartLine {
         CartLine {
             product,
@@ -209,20 +212,16 @@ mod tests {
         catalog: &[CatalogItem],
         expected: Option<Money>,
     ) -> Result<Order, CartError> {
-        let address = Address::try_from(" 1 Rose Street ".to_owned()).unwrap();
-        let method = PaymentMethod::Visa;
-        Cart::try_from(lines)?.place(
-            UserId::new(),
-            address,
-            method,
-            expected,
-            catalog,
-            Timestamp::now(),
-        )
+        let customer = Customer {
+            user_id: UserId::new(),
+            delivery_address: " 1 Rose Street ".to_owned().try_into().unwrap(),
+            payment_method: PaymentMethod::Visa,
+        };
+        Cart::try_from(lines)?.place(customer, expected, catalog, Timestamp::now(), PATIENCE)
     }
 
     #[test]
-    fn an_order_costs_what_the_catalog_says() {
+    fn an_order_costs_what_the_catalog_says_and_is_paid_within_the_shops_patience() {
         let rose = CatalogItem {
             product: Product::Flower(FlowerId::new()),
             price: Money::rub(15_000).unwrap(),
@@ -240,6 +239,7 @@ mod tests {
         assert_eq!(order.total, Money::rub(95_000).unwrap());
         assert_eq!(order.status, OrderStatus::Created);
         assert_eq!(order.delivery_address, "1 Rose Street");
+        assert_eq!(order.payment_due_at, Some(order.created_at.plus(PATIENCE)));
     }
 
     #[test]

@@ -5,7 +5,8 @@ mod order;
 mod saga;
 
 pub use cart::{
-    Address, Cart, CartError, CartLine, CatalogItem, InvalidAddress, InvalidQuantity, Product, Quantity,
+    Address, Cart, CartError, CartLine, CatalogItem, Customer, InvalidAddress, InvalidQuantity, Product,
+    Quantity,
 };
 pub use order::{Order, OrderItem, OrderStatus, StatusReason, UnknownStatus};
-pub use saga::{Cause, Decision, Fact, Note, Transition, decide};
+pub use saga::{Decision, Fact, Note, Transition, decide};

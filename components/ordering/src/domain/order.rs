@@ -60,11 +60,19 @@ impl FromStr for OrderStatus {
 pub enum StatusReason {
     CardDeclined,
     OutOfStock,
+    PaymentDeadline,
     CancelledByUser,
+    DeliveryFailed,
 }
 
 impl StatusReason {
-    const ALL: [Self; 3] = [Self::CardDeclined, Self::OutOfStock, Self::CancelledByUser];
+    const ALL: [Self; 5] = [
+        Self::CardDeclined,
+        Self::OutOfStock,
+        Self::PaymentDeadline,
+        Self::CancelledByUser,
+        Self::DeliveryFailed,
+    ];
 
     /// The spelling in answers and the database.
     #[must_use]
@@ -72,7 +80,9 @@ impl StatusReason {
         match self {
             Self::CardDeclined => "card_declined",
             Self::OutOfStock => "out_of_stock",
+            Self::PaymentDeadline => "payment_deadline",
             Self::CancelledByUser => "cancelled_by_user",
+            Self::DeliveryFailed => "delivery_failed",
         }
     }
 }
@@ -108,6 +118,7 @@ pub struct Order {
     pub total: Money,
     pub delivery_address: String,
     pub payment_method: PaymentMethod,
+    /// When an order that is not paid is cancelled; `None` of one that was placed before there were deadlines.
     pub payment_due_at: Option<Timestamp>,
     /// The attempt to pay that was last heard of; 0 before the first.
     pub payment_attempt: u32,

@@ -7,7 +7,7 @@
 //!
 //! Payment and stock are asked at the same time, and `OrderPaid` needs both: it is the point of no return. Until then
 //! an order may be cancelled, and `OrderCancelled` has the others undo what they did for it; whatever they tell of it
-//! afterwards changes nothing here, for they know what to undo.
+//! afterwards changes no status here, for they know what to undo. After it only delivery can fail.
 
 use super::order::{Order, OrderStatus, StatusReason};
 use contracts::{Event, OrderCancelled, OrderCompleted, OrderPaid};
@@ -31,12 +31,22 @@ pub enum Fact {
     StockRejected,
     ShipmentCreated,
     ShipmentDelivered,
+    /// The courier brings it back.
+    ShipmentFailed,
+    /// Whoever has not paid by now does not get the flowers.
+    PaymentDeadlinePassed,
     /// The order's owner, or an admin, does not want it any more.
     CancelledByUser,
+    /// An event about the order is a dead letter: an operator is to look at it.
+    EventDeadLettered,
+    /// An operator has had a dead letter handled again.
+    DeadLetterRetried,
+    /// An operator has found that a dead letter is of no use.
+    DeadLetterDiscarded,
 }
 
 impl Fact {
-    /// What the history says of it: the event that tells it, or the request.
+    /// The event that tells it, or the request.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -47,13 +57,14 @@ impl Fact {
             Self::StockRejected => "StockRejected",
             Self::ShipmentCreated => "ShipmentCreated",
             Self::ShipmentDelivered => "ShipmentDelivered",
+            Self::ShipmentFailed => "ShipmentFailed",
+            Self::PaymentDeadlinePassed => "PaymentDeadlinePassed",
             Self::CancelledByUser => "CancelledByUser",
+            Self::EventDeadLettered => "EventDeadLettered",
+            Self::DeadLetterRetried | Self::DeadLetterDiscarded => "DeadLetterResolved",
         }
     }
 }
-
-/// What brought a status about, as the order's history shows it.
-pub type Cause = &'static str;
 
 /// One change of status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +83,14 @@ impl Transition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     StockReserved,
+    /// A further attempt to pay was declined.
+    PaymentFailed,
+    /// The money was taken though the order was cancelled by then: it goes back.
+    PaymentCompleted,
     PaymentRefunded,
+    DeadLetter,
+    DeadLetterRetried,
+    DeadLetterDiscarded,
 }
 
 impl Note {
@@ -81,7 +99,12 @@ impl Note {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StockReserved => "stock_reserved",
+            Self::PaymentFailed => "payment_failed",
+            Self::PaymentCompleted => "payment_completed",
             Self::PaymentRefunded => "payment_refunded",
+            Self::DeadLetter => "dead_letter",
+            Self::DeadLetterRetried => "dead_letter_retried",
+            Self::DeadLetterDiscarded => "dead_letter_discarded",
         }
     }
 }
@@ -110,10 +133,15 @@ pub fn decide(order: &Order, fact: Fact) -> Decision {
         Fact::PaymentFailed { attempt } => declined(order, attempt),
         Fact::PaymentRefunded => note(Note::PaymentRefunded, []),
         Fact::StockReserved => reserved(order),
-        Fact::StockRejected => cancelled(order, StatusReason::OutOfStock),
+        Fact::StockRejected => withdrawn(order, StatusReason::OutOfStock),
         Fact::ShipmentCreated => shipped(order),
         Fact::ShipmentDelivered => delivered(order),
-        Fact::CancelledByUser => cancelled(order, StatusReason::CancelledByUser),
+        Fact::ShipmentFailed => brought_back(order),
+        Fact::PaymentDeadlinePassed => overdue(order),
+        Fact::CancelledByUser => withdrawn(order, StatusReason::CancelledByUser),
+        Fact::EventDeadLettered => note(Note::DeadLetter, []),
+        Fact::DeadLetterRetried => note(Note::DeadLetterRetried, []),
+        Fact::DeadLetterDiscarded => note(Note::DeadLetterDiscarded, []),
     }
 }
 
@@ -127,15 +155,22 @@ fn paid(order: &Order, attempt: u32) -> Decision {
                 advance(transition, [])
             }
         }
+        OrderStatus::Cancelled if attempt > order.payment_attempt => note(Note::PaymentCompleted, []),
         _ => Decision::Stale,
     }
 }
 
 fn declined(order: &Order, attempt: u32) -> Decision {
     match order.status {
-        OrderStatus::Created if attempt >= order.payment_attempt => {
-            end(OrderStatus::PaymentFailed, StatusReason::CardDeclined, [])
-        }
+        OrderStatus::Created if attempt >= order.payment_attempt => Decision::Advance {
+            transitions: vec![Transition {
+                status: OrderStatus::PaymentFailed,
+                reason: Some(StatusReason::CardDeclined),
+            }],
+            note: None,
+            events: Vec::new(),
+        },
+        OrderStatus::PaymentFailed if attempt > order.payment_attempt => note(Note::PaymentFailed, []),
         _ => Decision::Stale,
     }
 }
@@ -149,15 +184,22 @@ fn reserved(order: &Order) -> Decision {
     }
 }
 
-fn cancelled(order: &Order, reason: StatusReason) -> Decision {
+fn withdrawn(order: &Order, reason: StatusReason) -> Decision {
     if order.can_be_cancelled() {
-        let event = OrderCancelled {
-            order_id: order.id,
-            reason: reason.as_str().to_owned(),
-        };
-        end(OrderStatus::Cancelled, reason, [event.into()])
+        cancel(order, reason, [])
     } else {
         Decision::Stale
+    }
+}
+
+/// Whoever has paid in time waits for the stock without a deadline.
+fn overdue(order: &Order) -> Decision {
+    match order.status {
+        OrderStatus::Created | OrderStatus::PaymentFailed => cancel(order, StatusReason::PaymentDeadline, []),
+        OrderStatus::PaymentCompleted
+        | OrderStatus::Shipping
+        | OrderStatus::Completed
+        | OrderStatus::Cancelled => Decision::Stale,
     }
 }
 
@@ -183,6 +225,18 @@ fn delivered(order: &Order) -> Decision {
     }
 }
 
+fn brought_back(order: &Order) -> Decision {
+    match order.status {
+        OrderStatus::Shipping => cancel(order, StatusReason::DeliveryFailed, []),
+        // What comes back was shipped.
+        OrderStatus::PaymentCompleted if order.stock_reserved => {
+            cancel(order, StatusReason::DeliveryFailed, [OrderStatus::Shipping])
+        }
+        OrderStatus::PaymentCompleted | OrderStatus::Created | OrderStatus::PaymentFailed => Decision::NotYet,
+        OrderStatus::Completed | OrderStatus::Cancelled => Decision::Stale,
+    }
+}
+
 /// The point of no return: from here on only delivery can fail.
 fn hand_over(order: &Order) -> Event {
     let event = OrderPaid {
@@ -201,12 +255,20 @@ fn advance<const T: usize, const E: usize>(statuses: [OrderStatus; T], events: [
     }
 }
 
-fn end<const E: usize>(status: OrderStatus, reason: StatusReason, events: [Event; E]) -> Decision {
-    let reason = Some(reason);
+/// Cancels the order, which was `first` in these statuses without anybody having said so.
+fn cancel<const T: usize>(order: &Order, reason: StatusReason, first: [OrderStatus; T]) -> Decision {
+    let event = OrderCancelled {
+        order_id: order.id,
+        reason: reason.as_str().to_owned(),
+    };
+    let last = Transition {
+        status: OrderStatus::Cancelled,
+        reason: Some(reason),
+    };
     Decision::Advance {
-        transitions: vec![Transition { status, reason }],
+        transitions: first.into_iter().map(Transition::to).chain([last]).collect(),
         note: None,
-        events: events.into(),
+        events: vec![event.into()],
     }
 }
 
@@ -219,7 +281,8 @@ fn note<const E: usize>(note: Note, events: [Event; E]) -> Decision {
 }
 
 impl Order {
-    /// Whether it is neither final nor handed over to delivery, which it is once it is paid and its stock reserved.
+    /// Whether its owner may withdraw it: it is neither final nor handed over to delivery, which it is once it is paid
+    /// and its stock reserved.
     #[must_use]
     pub fn can_be_cancelled(&self) -> bool {
         match self.status {
@@ -294,6 +357,38 @@ mod tests {
     const RESERVED: Fact = Fact::StockReserved;
     const CANCELLED: Fact = Fact::CancelledByUser;
     const STORY: [Fact; 4] = [RESERVED, PAID, Fact::ShipmentCreated, Fact::ShipmentDelivered];
+
+    /// An order in each state that it can be in, by what it has heard.
+    const STATES: [(&str, &[Fact]); 9] = [
+        ("created", &[]),
+        ("created, reserved", &[RESERVED]),
+        ("payment_failed", &[DECLINED]),
+        ("payment_failed, reserved", &[RESERVED, DECLINED]),
+        ("payment_completed", &[PAID]),
+        ("payment_completed, reserved", &[RESERVED, PAID]),
+        ("shipping", &[RESERVED, PAID, Fact::ShipmentCreated]),
+        ("completed", &STORY),
+        ("cancelled", &[CANCELLED]),
+    ];
+
+    /// What becomes of an order in each state that hears `fact`: its statuses, or why there are none.
+    fn table(fact: Fact) -> Vec<(&'static str, Vec<&'static str>)> {
+        let outcome = |heard: &[Fact]| match given(heard).when(fact).0 {
+            Decision::Advance { transitions, .. } => {
+                transitions.iter().map(|to| to.status.as_str()).collect()
+            }
+            Decision::Stale => vec!["stale"],
+            Decision::NotYet => vec!["not yet"],
+        };
+        STATES.map(|(state, heard)| (state, outcome(heard))).to_vec()
+    }
+
+    fn noted(decision: &Decision) -> Option<&'static str> {
+        match decision {
+            Decision::Advance { note, .. } => note.map(Note::as_str),
+            Decision::Stale | Decision::NotYet => None,
+        }
+    }
 
     fn event_types(decision: &Decision) -> Vec<&str> {
         match decision {
@@ -396,31 +491,125 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_not_paid_by_the_deadline_does_not_get_the_flowers() {
+        assert_eq!(
+            table(Fact::PaymentDeadlinePassed),
+            [
+                ("created", vec!["cancelled"]),
+                ("created, reserved", vec!["cancelled"]),
+                ("payment_failed", vec!["cancelled"]),
+                ("payment_failed, reserved", vec!["cancelled"]),
+                ("payment_completed", vec!["stale"]),
+                ("payment_completed, reserved", vec!["stale"]),
+                ("shipping", vec!["stale"]),
+                ("completed", vec!["stale"]),
+                ("cancelled", vec!["stale"]),
+            ]
+        );
+        let (decision, order) = given(&[DECLINED]).when(Fact::PaymentDeadlinePassed);
+        assert_eq!(order.status_reason, Some(StatusReason::PaymentDeadline));
+        assert_eq!(event_types(&decision), ["OrderCancelled"]);
+    }
+
+    #[test]
+    fn who_paid_in_time_and_waits_for_the_stock_gets_the_flowers_after_the_deadline_too() {
+        let (decision, order) = given(&[PAID, Fact::PaymentDeadlinePassed]).when(RESERVED);
+        assert_eq!(order.status, OrderStatus::PaymentCompleted);
+        assert_eq!(event_types(&decision), ["OrderPaid"]);
+    }
+
+    #[test]
+    fn an_order_that_could_not_be_delivered_is_cancelled() {
+        assert_eq!(
+            table(Fact::ShipmentFailed),
+            [
+                ("created", vec!["not yet"]),
+                ("created, reserved", vec!["not yet"]),
+                ("payment_failed", vec!["not yet"]),
+                ("payment_failed, reserved", vec!["not yet"]),
+                ("payment_completed", vec!["not yet"]),
+                // What comes back was shipped.
+                ("payment_completed, reserved", vec!["shipping", "cancelled"]),
+                ("shipping", vec!["cancelled"]),
+                ("completed", vec!["stale"]),
+                ("cancelled", vec!["stale"]),
+            ]
+        );
+        for heard in [&STORY[..2], &STORY[..3]] {
+            let (decision, order) = given(heard).when(Fact::ShipmentFailed);
+            assert_eq!(order.status, OrderStatus::Cancelled);
+            assert_eq!(order.status_reason, Some(StatusReason::DeliveryFailed));
+            assert_eq!(event_types(&decision), ["OrderCancelled"]);
+            for late in [CANCELLED, Fact::ShipmentCreated, Fact::ShipmentDelivered] {
+                assert_eq!(decide(&order, late), Decision::Stale, "{late:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_cancels_what_is_with_the_courier_though_its_delivery_can_fail() {
+        for heard in [&STORY[..2], &STORY[..3]] {
+            assert!(!given(heard).0.can_be_cancelled());
+        }
+    }
+
+    #[test]
+    fn dead_letters_are_noted_in_every_state_and_change_none() {
+        for (fact, note) in [
+            (Fact::EventDeadLettered, "dead_letter"),
+            (Fact::DeadLetterRetried, "dead_letter_retried"),
+            (Fact::DeadLetterDiscarded, "dead_letter_discarded"),
+        ] {
+            for (state, heard) in STATES {
+                let before = given(heard).0;
+                let (decision, after) = Given(before.clone()).when(fact);
+                assert_eq!(noted(&decision), Some(note), "{state}");
+                assert!(event_types(&decision).is_empty(), "{state}");
+                assert_eq!(after, before, "{state}");
+            }
+        }
+    }
+
+    #[test]
     fn whatever_a_cancelled_order_hears_it_stays_cancelled_and_ships_nothing() {
-        for reason in [CANCELLED, Fact::StockRejected] {
+        for reason in [CANCELLED, Fact::StockRejected, Fact::PaymentDeadlinePassed] {
             for late in [
                 PAID,
                 DECLINED,
                 RESERVED,
                 Fact::StockRejected,
                 CANCELLED,
+                Fact::PaymentDeadlinePassed,
                 Fact::ShipmentCreated,
+                Fact::ShipmentFailed,
             ] {
-                assert_eq!(given(&[reason]).when(late).0, Decision::Stale, "{late:?}");
+                let cancelled = given(&[reason]).0;
+                let (decision, order) = Given(cancelled.clone()).when(late);
+                assert_eq!(order.status_reason, cancelled.status_reason, "{late:?}");
+                assert_eq!(order.status, OrderStatus::Cancelled, "{late:?}");
+                assert!(event_types(&decision).is_empty(), "{late:?}");
             }
         }
     }
 
     #[test]
-    fn a_refund_is_noted() {
-        let (decision, order) = given(&[PAID, CANCELLED]).when(Fact::PaymentRefunded);
+    fn money_that_comes_after_the_cancellation_and_goes_back_is_noted_once() {
+        let (decision, order) = given(&[CANCELLED]).when(PAID);
+        assert_eq!(noted(&decision), Some("payment_completed"));
+        assert_eq!(decide(&order, PAID), Decision::Stale);
+        let (decision, order) = Given(order).when(Fact::PaymentRefunded);
+        assert_eq!(noted(&decision), Some("payment_refunded"));
         assert_eq!(order.status, OrderStatus::Cancelled);
-        assert!(matches!(
-            decision,
-            Decision::Advance {
-                note: Some(Note::PaymentRefunded),
-                ..
-            }
-        ));
+        // What was taken before is no news.
+        assert_eq!(given(&[PAID, CANCELLED]).when(PAID).0, Decision::Stale);
+    }
+
+    #[test]
+    fn a_further_attempt_that_is_declined_is_noted_once() {
+        let again = Fact::PaymentFailed { attempt: 2 };
+        let (decision, order) = given(&[DECLINED]).when(again);
+        assert_eq!(noted(&decision), Some("payment_failed"));
+        assert_eq!(order.status, OrderStatus::PaymentFailed);
+        assert_eq!(decide(&order, again), Decision::Stale);
     }
 }

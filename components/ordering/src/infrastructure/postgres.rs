@@ -1,16 +1,21 @@
 //! Orders in Postgres.
 
 use crate::application::{
-    CatalogChange, Change, HistoryItem, Loaded, NoteItem, OrderFilter, Orders, Outgoing, StoredHistory,
-    StoredHistoryItem,
+    CatalogChange, Change, HistoryItem, Keyed, Loaded, NoteItem, OrderFilter, Orders, Outgoing,
+    StoredHistory, StoredHistoryItem,
 };
 use crate::domain::{CatalogItem, Order, OrderItem, Product, Quantity, StatusReason};
 use contracts::{BouquetId, EventId, FlowerId, Money, OrderId, OrderItemId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use service::database::{Database, Row, Session, jsonb, uuids};
+use service::idempotency::{self, IdempotencyKey, KeptAnswer, KeptAnswers, Verdict};
 use service::outbox::OutboxRow;
 use service::{Page, PageQuery, StoreError};
+use spin_sdk::pg::ParameterValue;
 use uuid::Uuid;
+
+const INSERT_ORDER: &str = include_str!("sql/insert_order.sql");
+const INSERT_ORDER_KEYED: &str = include_str!("sql/insert_order_keyed.sql");
 
 /// One request's view of ordering's schema.
 pub struct PostgresOrders<'a> {
@@ -23,6 +28,21 @@ impl<'a> PostgresOrders<'a> {
         Self {
             session: database.session(),
         }
+    }
+}
+
+impl PostgresOrders<'_> {
+    /// Runs a statement that gives one row for [`Verdict::read`].
+    async fn verdict(&self, statement: &str, parameters: Vec<ParameterValue>) -> Result<Verdict, StoreError> {
+        let row = self.session.query_one(statement, parameters).await?;
+        let row = row.ok_or_else(|| StoreError::Mistake("a keyed statement without an answer".to_owned()))?;
+        Verdict::read(&row)
+    }
+}
+
+impl KeptAnswers for PostgresOrders<'_> {
+    async fn keep(&self, key: &IdempotencyKey, answer: &KeptAnswer) -> Result<Verdict, StoreError> {
+        idempotency::keep(&self.session, key, answer).await
     }
 }
 
@@ -51,11 +71,11 @@ impl Orders for PostgresOrders<'_> {
         &self,
         order: &Order,
         history: &HistoryItem,
-        outgoing: &Outgoing,
-    ) -> Result<(), StoreError> {
+        outgoing: &[Outgoing],
+        keyed: Option<Keyed<'_>>,
+    ) -> Result<Verdict, StoreError> {
         let items: Vec<_> = order.items.iter().enumerate().map(WrittenItem::new).collect();
-        let message = OutboxRow::new(&outgoing.event, order.created_at, &outgoing.trace)?;
-        let parameters = vec![
+        let mut parameters = vec![
             order.id.as_uuid().into(),
             order.user_id.as_uuid().into(),
             order.status.as_str().to_owned().into(),
@@ -64,15 +84,18 @@ impl Orders for PostgresOrders<'_> {
             order.delivery_address.clone().into(),
             order.payment_method.as_str().to_owned().into(),
             order.created_at.naive().into(),
+            order.payment_due_at.map(Timestamp::naive).into(),
             jsonb(&items)?,
-            history.cause.to_owned().into(),
+            history.cause.clone().into_owned().into(),
             history.trace_id.clone().into(),
-            jsonb(&[message])?,
+            jsonb(&messages(outgoing, order.created_at)?)?,
         ];
-        self.session
-            .query(include_str!("sql/insert_order.sql"), parameters)
-            .await?;
-        Ok(())
+        if keyed.is_some() {
+            parameters.push(key(keyed)?);
+            return self.verdict(INSERT_ORDER_KEYED, parameters).await;
+        }
+        self.session.query(INSERT_ORDER, parameters).await?;
+        Ok(Verdict::Stored)
     }
 
     async fn find(&self, id: OrderId, owner: Option<UserId>) -> Result<Option<Order>, StoreError> {
@@ -161,9 +184,7 @@ impl Orders for PostgresOrders<'_> {
             history.extend(items.map(|(position, item)| WrittenHistoryItem::new(order_id, position, item)));
             let items = change.notes.iter().enumerate();
             notes.extend(items.map(|(position, item)| WrittenNote::new(order_id, position, item)));
-            for outgoing in &change.outgoing {
-                outbox.push(OutboxRow::new(&outgoing.event, change.at, &outgoing.trace)?);
-            }
+            outbox.extend(messages(&change.outgoing, change.at)?);
         }
         let parameters = vec![
             jsonb(&states)?,
@@ -177,6 +198,25 @@ impl Orders for PostgresOrders<'_> {
             .query(include_str!("sql/store_changes.sql"), parameters)
             .await?;
         rows.iter().map(|row| Ok(row.get::<Uuid>("id")?.into())).collect()
+    }
+
+    async fn store_requested(
+        &self,
+        change: &Change,
+        keyed: Option<Keyed<'_>>,
+    ) -> Result<Verdict, StoreError> {
+        let items = change.history.iter().enumerate();
+        let history: Vec<_> = items
+            .map(|(position, item)| WrittenHistoryItem::new(change.order_id, position, item))
+            .collect();
+        let parameters = vec![
+            jsonb(&WrittenChange::new(change))?,
+            jsonb(&history)?,
+            jsonb(&messages(&change.outgoing, change.at)?)?,
+            key(keyed)?,
+        ];
+        self.verdict(include_str!("sql/store_requested.sql"), parameters)
+            .await
     }
 
     async fn store_catalog(&self, changes: &[CatalogChange]) -> Result<(), StoreError> {
@@ -227,6 +267,19 @@ fn order(row: &Row) -> Result<Order, StoreError> {
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })
+}
+
+fn key(keyed: Option<Keyed<'_>>) -> Result<ParameterValue, StoreError> {
+    idempotency::parameter(keyed.map(|(key, _)| key), keyed.map(|(_, answer)| answer))
+}
+
+/// The outbox rows of what is told at `at`.
+fn messages(outgoing: &[Outgoing], at: Timestamp) -> Result<Vec<OutboxRow>, StoreError> {
+    let row = |Outgoing { event, trace, due_at }: &Outgoing| match due_at {
+        Some(due_at) => OutboxRow::timer(event, at, *due_at, trace),
+        None => OutboxRow::new(event, at, trace),
+    };
+    outgoing.iter().map(row).collect()
 }
 
 fn money(minor: i64) -> Result<Money, StoreError> {
@@ -351,7 +404,7 @@ struct WrittenHistoryItem<'a> {
     position: usize,
     status: &'static str,
     at: Timestamp,
-    cause: &'static str,
+    cause: &'a str,
     event_id: Option<EventId>,
     trace_id: &'a str,
 }
@@ -383,7 +436,7 @@ struct WrittenNote<'a> {
     position: usize,
     note: &'static str,
     at: Timestamp,
-    cause: &'static str,
+    cause: &'a str,
     event_id: Option<EventId>,
     trace_id: &'a str,
 }
@@ -395,7 +448,7 @@ impl<'a> WrittenNote<'a> {
             position,
             note: item.note.as_str(),
             at: item.at,
-            cause: item.cause,
+            cause: &item.cause,
             event_id: item.event_id,
             trace_id: &item.trace_id,
         }
@@ -428,5 +481,25 @@ impl<'a> WrittenCatalogItem<'a> {
             version: change.version,
             deleted: change.deleted,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_with_a_key_is_inserted_as_one_without() {
+        let words = |statement: &str| -> Vec<String> {
+            let from_gate = statement.find("gate as (").map(|start| &statement[start..]);
+            let text = from_gate.unwrap_or_default();
+            text.split_whitespace().map(str::to_owned).collect()
+        };
+        let keyed = words(INSERT_ORDER_KEYED).join(" ");
+        let keyed = keyed.replace(" where exists (select from stored)", "");
+        let keyed = keyed.replace("), outbox as ( insert into", ") insert into");
+        let plain = words(INSERT_ORDER).join(" ");
+        assert!(plain.contains("coalesce(message.due_at, now())"), "{plain}");
+        assert!(keyed.starts_with(&plain), "{keyed}\n{plain}");
     }
 }

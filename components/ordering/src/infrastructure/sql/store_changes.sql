@@ -1,5 +1,4 @@
--- Stores what handled events, or a request, come to: state, history, notes, outbox and inbox of each order, or nothing
--- of it.
+-- Stores what handled events come to: state, history, notes, outbox and inbox of each order, or nothing of it.
 --
 -- `gate` locks the orders that still have the version which was decided on, in the order of their ids, so that two
 -- batches never wait for each other in a circle. Everything else selects from it: sub-statements share a snapshot,
@@ -51,14 +50,14 @@ with change as (
     join state on state.id = item.order_id
 ), outbox as (
     insert into outbox_messages (
-        event_id, event_type, routing_key, ordering_key, aggregate_id, payload, headers, occurred_at
+        event_id, event_type, routing_key, ordering_key, aggregate_id, payload, headers, occurred_at, due_at
     )
     select
         message.event_id, message.event_type, message.routing_key, message.ordering_key, message.aggregate_id,
-        message.payload, message.headers, now()
+        message.payload, message.headers, now(), coalesce(message.due_at, now())
     from jsonb_to_recordset($4::jsonb) as message (
         event_id uuid, event_type text, routing_key text, ordering_key text, aggregate_id uuid, payload jsonb,
-        headers jsonb
+        headers jsonb, due_at timestamptz
     )
     join state on state.id = message.aggregate_id
 )
