@@ -19,7 +19,7 @@ pub type Answer = Result<Response, Problem>;
 
 /// How long a request may take: longer than the 4 s that Postgres gives a statement, so that its own word comes
 /// first, shorter than the patience of whoever called.
-const DEADLINE: Duration = Duration::from_secs(8);
+pub const DEADLINE: Duration = Duration::from_secs(8);
 
 type Handler<S> = Box<dyn Fn(&'static S, Request) -> LocalBoxFuture<'static, Answer>>;
 

@@ -1,9 +1,11 @@
 //! Payments as their owner reads them.
 
 use crate::anybody;
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use futures::future::try_join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
-use shop_tests::eventually;
+use shop_tests::{Actor, Answer, eventually};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -112,5 +114,104 @@ async fn nobody_pays_for_a_cancelled_order() -> Result<()> {
         !payments["items"].as_array().into_iter().flatten().any(kept),
         "{payments}"
     );
+    Ok(())
+}
+
+const PROCESS: &str = "/api/payments/process";
+
+/// An order of a new user's whose card was declined.
+async fn declined_order(name: &str) -> Result<(Actor, String)> {
+    let (user, admin) = (anybody()?.register().await?, anybody()?.admin().await?);
+    let rose = admin.add_flower(name, "150.00").await?;
+    let order_id = user.order_once_known(&rose, "pm_card_chargeDeclined").await?;
+    user.await_status(&order_id, "payment_failed").await?;
+    Ok((user, order_id))
+}
+
+async fn payments(user: &Actor, order_id: &str) -> Result<Vec<Value>> {
+    let page = user
+        .get(&format!("/api/payments/order/{order_id}"))
+        .await?
+        .expect(200)?;
+    page["items"].as_array().cloned().context("no items")
+}
+
+async fn pay_under(user: &Actor, key: &str, body: &Value) -> Result<Answer> {
+    let request = user.request(Method::POST, PROCESS).header("idempotency-key", key);
+    user.send(request.json(body)).await
+}
+
+#[tokio::test]
+async fn a_slow_charge_is_processing_and_completes_by_itself() -> Result<()> {
+    let (user, order_id) = declined_order("Rose on a slow card").await?;
+    let pay = json!({"order_id": order_id, "payment_method": "pm_card_slow"});
+    let payment = user.post(PROCESS, &pay).await?.expect(201)?;
+    assert_eq!(payment["status"], "processing");
+    // Nobody asks payment for it.
+    user.await_status(&order_id, "shipping").await?;
+    let payments = payments(&user, &order_id).await?;
+    assert_eq!(payments.len(), 2);
+    assert_eq!(payments[1]["id"], payment["id"]);
+    assert_eq!(payments[1]["status"], "completed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_payment_under_a_key_is_made_once_and_answered_the_same() -> Result<()> {
+    let (user, order_id) = declined_order("Rose under a key").await?;
+    // Declined again: without the key a second request would be another attempt.
+    let pay = json!({"order_id": order_id});
+    let first = pay_under(&user, "pay-1", &pay).await?;
+    assert_eq!(first.expect(201)?["status"], "failed");
+    assert_eq!(first.header("idempotency-replayed"), "");
+    let again = pay_under(&user, "pay-1", &pay).await?;
+    again.expect(201)?;
+    assert_eq!(again.text, first.text);
+    for name in ["location", "content-type"] {
+        assert_eq!(again.header(name), first.header(name), "{name}");
+    }
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(payments(&user, &order_id).await?.len(), 2);
+
+    let other = json!({"order_id": order_id, "payment_method": "pm_card_visa"});
+    pay_under(&user, "pay-1", &other)
+        .await?
+        .expect_problem(422, "idempotency-key-reused")?;
+    pay_under(&user, "no key", &pay)
+        .await?
+        .expect_problem(400, "malformed")?;
+    // Somebody else's key is another key.
+    let stranger = anybody()?.register().await?;
+    pay_under(&stranger, "pay-1", &pay)
+        .await?
+        .expect_problem(404, "not-found")?;
+    let paid = pay_under(&user, "pay-2", &other).await?.expect(201)?;
+    assert_eq!(paid["status"], "completed");
+    // What the key answered first stands, whatever came after.
+    assert_eq!(pay_under(&user, "pay-1", &pay).await?.text, first.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_requests_under_one_key_at_once_make_one_payment() -> Result<()> {
+    let (user, order_id) = declined_order("Rose under a contended key").await?;
+    let pay = json!({"order_id": order_id, "payment_method": "pm_card_slow"});
+    let requests = (0..10).map(|_| pay_under(&user, "pay-at-once", &pay));
+    let answers = try_join_all(requests).await?;
+    let (made, told_to_wait): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    ensure!(!made.is_empty(), "nobody paid: {told_to_wait:?}");
+    for answer in told_to_wait {
+        answer.expect_problem(409, "request-in-flight")?;
+        ensure!(!answer.header("retry-after").is_empty(), "{:?}", answer.headers);
+    }
+    let again = pay_under(&user, "pay-at-once", &pay).await?;
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    for answer in &made {
+        assert_eq!(answer.text, again.text);
+    }
+    user.await_status(&order_id, "shipping").await?;
+    let payments = payments(&user, &order_id).await?;
+    assert_eq!(payments.len(), 2);
+    assert_eq!(payments[1]["id"], again.json()["id"]);
     Ok(())
 }

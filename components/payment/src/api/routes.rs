@@ -2,16 +2,15 @@
 
 use super::shapes::{NewPayment, PaymentBody};
 use crate::Payment;
-use crate::application::{
-    Orders, ProcessPaymentError, Processed, Provider, catch_up, handle_events, process_payment,
-};
-use crate::domain::PaymentStatus;
+use crate::application::{Orders, ProcessPaymentError, Processed, Provider, handle_events, process_payment};
+use crate::domain::{NotPayable, Payment as Paid};
 use crate::infrastructure::{Bounded, PostgresOrders, SimulatedProvider};
 use contracts::{OrderId, PaymentId};
 use http::{StatusCode, header};
 use service::health::{self, Health};
+use service::idempotency::{self, Done, IdempotencyKey, KeptAnswer};
 use service::router::Answer;
-use service::{FieldErrors, PageQuery, Problem, Request, Response, Router, events};
+use service::{FieldErrors, PageQuery, Problem, Request, Response, Router, events, json};
 
 /// Everything that payment answers.
 #[must_use]
@@ -29,29 +28,45 @@ pub fn router() -> Router<Payment> {
 
 async fn process(app: &'static Payment, mut request: Request) -> Answer {
     let caller = app.bearer.caller(&request)?;
-    let body: NewPayment = request.json().await?;
-    let command = body.into_command(caller.scope(), request.trace.clone())?;
+    let bytes = request.json_bytes().await?;
+    let key = IdempotencyKey::read(&request, caller.user_id, &bytes)?;
     let orders = PostgresOrders::new(&app.database);
-    let processed = process_payment(&orders, &provider(app), command)
-        .await
-        .map_err(not_processed)?;
-    Ok(match processed {
-        Processed::Started(payment) => {
-            let location = request.location(&format!("/payments/{}", payment.attempt().payment_id));
-            let body = PaymentBody::from(payment);
-            Response::json(StatusCode::CREATED, &body).with_header(header::LOCATION, &location)
-        }
-        Processed::Found(payment) => Response::json(StatusCode::OK, &PaymentBody::from(payment)),
-    })
+    let work = async {
+        let body: NewPayment = json::from_slice(&bytes)?;
+        let command = body.into_command(caller.scope(), key.clone(), request.trace.clone())?;
+        let kept = |payment: &Paid| KeptAnswer::of(&started(&request, payment));
+        let processed = process_payment(&orders, &provider(app), command, kept)
+            .await
+            .map_err(not_processed)?;
+        Ok(match processed {
+            Processed::Started(payment) => Done::Kept(started(&request, &payment)),
+            Processed::Found(payment) => {
+                Done::Unchanged(Response::json(StatusCode::OK, &PaymentBody::from(payment)))
+            }
+            Processed::Known(known) => Done::Known(known),
+        })
+    };
+    idempotency::once(&orders, key.as_ref(), &request.instance(), work).await
+}
+
+/// The answer to a request that started this payment.
+fn started(request: &Request, payment: &Paid) -> Response {
+    let location = request.location(&format!("/payments/{}", payment.attempt().payment_id));
+    let body = PaymentBody::from(payment.clone());
+    Response::json(StatusCode::CREATED, &body).with_header(header::LOCATION, &location)
 }
 
 fn not_processed(error: ProcessPaymentError) -> Problem {
     match error {
         ProcessPaymentError::Store(error) => error.into(),
         ProcessPaymentError::UnknownOrder => Problem::not_found("order"),
-        ProcessPaymentError::Cancelled(_) => {
+        ProcessPaymentError::NotPayable(NotPayable::Cancelled) => {
             Problem::conflict("order-cancelled", "The order was cancelled: nobody pays for it.")
         }
+        ProcessPaymentError::NotPayable(NotPayable::Overdue) => Problem::conflict(
+            "payment-deadline",
+            "The order's payment deadline has passed: nobody pays for it.",
+        ),
     }
 }
 
@@ -59,12 +74,7 @@ async fn show(app: &'static Payment, request: Request) -> Answer {
     let caller = app.bearer.caller(&request)?;
     let id: PaymentId = request.id("id", "payment")?;
     let orders = PostgresOrders::new(&app.database);
-    let mut payment = orders.find(id, caller.scope()).await?;
-    if let Some(found) = payment.as_ref().filter(|payment| is_processing(payment)) {
-        let order_id = found.attempt().order_id;
-        catch_up(&orders, &provider(app), order_id, &request.trace).await?;
-        payment = orders.find(id, caller.scope()).await?;
-    }
+    let payment = orders.find(id, caller.scope()).await?;
     let payment = payment.ok_or_else(|| Problem::not_found("payment"))?;
     Ok(Response::json(StatusCode::OK, &PaymentBody::from(payment)))
 }
@@ -77,20 +87,9 @@ async fn list(app: &'static Payment, request: Request) -> Answer {
     errors.finish(Some(()))?;
     let order_id: OrderId = request.id("order_id", "order")?;
     let orders = PostgresOrders::new(&app.database);
-    let mut payments = orders.list(order_id, caller.scope(), page).await?;
-    if payments
-        .as_ref()
-        .is_some_and(|page| page.items.iter().any(is_processing))
-    {
-        catch_up(&orders, &provider(app), order_id, &request.trace).await?;
-        payments = orders.list(order_id, caller.scope(), page).await?;
-    }
+    let payments = orders.list(order_id, caller.scope(), page).await?;
     let payments = payments.ok_or_else(|| Problem::not_found("order"))?;
     Ok(Response::json(StatusCode::OK, &payments.map(PaymentBody::from)))
-}
-
-fn is_processing(payment: &crate::domain::Payment) -> bool {
-    payment.state().status() == PaymentStatus::Processing
 }
 
 fn provider(app: &'static Payment) -> impl Provider {

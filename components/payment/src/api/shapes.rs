@@ -5,7 +5,7 @@ use crate::domain::{FailureReason, Payment};
 use contracts::{Money, OrderId, PaymentId, PaymentMethod, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use service::trace::Traceparent;
-use service::{FieldErrors, Problem};
+use service::{FieldErrors, IdempotencyKey, Problem};
 
 /// The body of `POST /payments/process`.
 #[derive(Debug, Deserialize)]
@@ -19,6 +19,7 @@ impl NewPayment {
     pub(super) fn into_command(
         self,
         owner: Option<UserId>,
+        key: Option<IdempotencyKey>,
         trace: Traceparent,
     ) -> Result<ProcessPayment, Problem> {
         let mut errors = FieldErrors::new();
@@ -32,6 +33,7 @@ impl NewPayment {
             order_id,
             method,
             owner,
+            key,
             trace,
         })
     }

@@ -3,7 +3,8 @@
 //! the gate refused because somebody was faster is loaded and decided again.
 //!
 //! A crash may come between any two of these steps. The events then come again and find the orders with their errands
-//! still to run: what may have been asked of the provider before is looked up.
+//! still to run: what may have been asked of the provider before is looked up. A timer that looks up a charge is nothing
+//! but such an event: it has the errands of its order run, should its payment still be processing.
 
 use super::ports::{Change, Orders, Outgoing, Provider, Standing};
 use super::{ATTEMPTS, errands};
@@ -17,24 +18,47 @@ use service::trace::Traceparent;
 #[cfg(test)]
 mod tests;
 
-/// All that a batch tells of one order: that it was placed, that it was cancelled, or both.
+/// All that a batch tells of one order: that it was placed, that it was cancelled, that charges are to be looked up.
 #[derive(Clone, Debug)]
 struct Told {
     order_id: OrderId,
     placed: Option<PlacedOrder>,
     is_cancelled: bool,
+    look_ups: Vec<PaymentId>,
     events: Vec<EventId>,
     /// That of the first event.
     trace: Traceparent,
 }
 
 impl Told {
+    /// Nothing of an order, yet.
+    fn nothing(order_id: OrderId, trace: Traceparent) -> Self {
+        Self {
+            order_id,
+            placed: None,
+            is_cancelled: false,
+            look_ups: Vec::new(),
+            events: Vec::new(),
+            trace,
+        }
+    }
+
+    /// Whether this may be the first that is heard of the order. A timer never is.
+    fn may_be_first(&self) -> bool {
+        self.placed.is_some() || self.is_cancelled
+    }
+
     /// The order, if nothing was heard of it before.
     fn first(&self, now: Timestamp) -> Order {
         match self.placed.clone() {
             Some(placed) if !self.is_cancelled => Order::open(self.order_id, placed, PaymentId::new(), now),
             placed => Order::cancelled(self.order_id, placed),
         }
+    }
+
+    /// Whether it asks for the order's errands to be run. A timer whose payment has ended does not.
+    fn asks_for_errands(&self, order: &Order) -> bool {
+        self.may_be_first() || self.look_ups.iter().any(|id| order.is_processing(*id))
     }
 }
 
@@ -69,37 +93,37 @@ pub async fn handle_events(
 /// Adds what `received` tells to its order; an event that is not for payment is settled at once.
 fn sort(received: Received, open: &mut Vec<Told>) -> Option<Handled> {
     let trace = Traceparent::of(&received);
-    let (order_id, placed) = match received.event {
-        Event::OrderCreated(event) => {
-            let placed = PlacedOrder {
-                user_id: event.user_id,
-                amount: event.total,
-                method: event.payment_method,
-            };
-            (event.order_id, Some(placed))
-        }
-        Event::OrderCancelled(event) => (event.order_id, None),
+    let order_id = match &received.event {
+        Event::OrderCreated(event) => event.order_id,
+        // Whatever the reason: also of an order that could not be delivered.
+        Event::OrderCancelled(event) => event.order_id,
+        Event::ChargeLookUpDue(event) => event.order_id,
         other => {
             let reason = format!("{} is not for payment", other.event_type());
             return Some(Handled::rejected(received.id, reason));
         }
     };
-    let is_cancelled = placed.is_none();
-    match open.iter_mut().find(|told| told.order_id == order_id) {
-        Some(told) if told.events.contains(&received.id) => {}
-        Some(told) => {
-            told.events.push(received.id);
-            told.placed = told.placed.take().or(placed);
-            told.is_cancelled |= is_cancelled;
+    let position = open.iter().position(|told| told.order_id == order_id);
+    let mut told = match position {
+        Some(position) => open.swap_remove(position),
+        None => Told::nothing(order_id, trace),
+    };
+    if !told.events.contains(&received.id) {
+        told.events.push(received.id);
+        match received.event {
+            Event::OrderCreated(event) => {
+                told.placed = told.placed.or(Some(PlacedOrder {
+                    user_id: event.user_id,
+                    amount: event.total,
+                    method: event.payment_method,
+                    payment_due_at: event.payment_due_at,
+                }));
+            }
+            Event::ChargeLookUpDue(event) => told.look_ups.push(event.payment_id),
+            _ => told.is_cancelled = true,
         }
-        None => open.push(Told {
-            order_id,
-            placed,
-            is_cancelled,
-            events: vec![received.id],
-            trace,
-        }),
     }
+    open.push(told);
     None
 }
 
@@ -114,7 +138,11 @@ async fn collect(
     let work = cancel(orders, work, &mut again).await?;
     let runs = work.into_iter().map(async |(told, standing)| {
         let Standing { mut order, is_new } = standing;
-        let answer = errands::run(provider, &mut order, is_new).await;
+        let answer = if told.asks_for_errands(&order) {
+            errands::run(provider, &mut order, is_new, Timestamp::now).await
+        } else {
+            Ok(Vec::new())
+        };
         (told, order, answer)
     });
     let answers = join_all(runs).await;
@@ -157,9 +185,11 @@ async fn begin(
     done: &mut Vec<Handled>,
 ) -> Result<(Work, Vec<Told>), StoreError> {
     let now = Timestamp::now();
-    let firsts: Vec<Order> = open.iter().map(|told| told.first(now)).collect();
+    let (firsts, others): (Vec<&Told>, Vec<&Told>) = open.iter().partition(|told| told.may_be_first());
+    let firsts: Vec<Order> = firsts.into_iter().map(|told| told.first(now)).collect();
+    let others: Vec<OrderId> = others.into_iter().map(|told| told.order_id).collect();
     let events: Vec<EventId> = open.iter().flat_map(|told| told.events.iter().copied()).collect();
-    let mut opened = match orders.open(&firsts, &events).await {
+    let mut opened = match orders.open(&firsts, &others, &events).await {
         Ok(opened) => opened,
         Err(StoreError::Contention) => return Ok((Vec::new(), open)),
         Err(error) => return Err(error),
@@ -184,7 +214,11 @@ async fn begin(
             .position(|standing| standing.order.id() == id)
         {
             Some(position) => work.push((told, opened.orders.swap_remove(position))),
-            None => again.push(told),
+            None if told.may_be_first() => again.push(told),
+            None => {
+                let reject = |id| Handled::rejected(id, "payment has not heard of the order");
+                done.extend(told.events.into_iter().map(reject));
+            }
         }
     }
     Ok((work, again))

@@ -1,6 +1,5 @@
 //! What payment does, and what it needs for that.
 
-mod catch_up;
 mod errands;
 mod handle_events;
 #[cfg(test)]
@@ -8,9 +7,8 @@ mod in_memory;
 mod ports;
 mod process_payment;
 
-pub use catch_up::catch_up;
 pub use handle_events::handle_events;
-pub use ports::{Change, LookedUp, NoAnswer, Opened, Orders, Outgoing, Provider, Standing};
+pub use ports::{Change, LookedUp, NoAnswer, Opened, Orders, Outgoing, Provider, Standing, UsedKey};
 pub use process_payment::{ProcessPayment, ProcessPaymentError, Processed, process_payment};
 
 /// How often a change that came too late is decided again.

@@ -95,13 +95,15 @@ impl fmt::Display for TransactionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureReason {
     CardDeclined,
-    /// It was withdrawn before it was charged.
+    /// It was withdrawn before it was charged, for its order was cancelled.
     OrderCancelled,
+    /// It was withdrawn before it was charged, for its order's deadline had passed.
+    PaymentDeadline,
 }
 
 /// A word that is no reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be card_declined or order_cancelled")]
+#[error("must be card_declined, order_cancelled or payment_deadline")]
 pub struct UnknownReason;
 
 impl FailureReason {
@@ -111,6 +113,7 @@ impl FailureReason {
         match self {
             Self::CardDeclined => "card_declined",
             Self::OrderCancelled => "order_cancelled",
+            Self::PaymentDeadline => "payment_deadline",
         }
     }
 }
@@ -119,7 +122,7 @@ impl FromStr for FailureReason {
     type Err = UnknownReason;
 
     fn from_str(word: &str) -> Result<Self, UnknownReason> {
-        [Self::CardDeclined, Self::OrderCancelled]
+        [Self::CardDeclined, Self::OrderCancelled, Self::PaymentDeadline]
             .into_iter()
             .find(|reason| reason.as_str() == word)
             .ok_or(UnknownReason)
@@ -131,6 +134,8 @@ impl FromStr for FailureReason {
 pub enum Verdict {
     /// It took the money.
     Succeeded(TransactionId),
-    /// It took nothing, and will not.
-    Declined(FailureReason),
+    /// The card does not pay: it took nothing, and will not.
+    Declined,
+    /// It was told to close the key before it was charged: it took nothing, and never will.
+    Withdrawn,
 }

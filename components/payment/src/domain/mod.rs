@@ -7,5 +7,5 @@ mod payment;
 pub use charge::{
     Charge, ChargeKey, FailureReason, Refund, RefundKey, TransactionId, UnknownReason, Verdict,
 };
-pub use order::{CancelledOrder, Errand, Order, OrderState, Paying, PlacedOrder};
+pub use order::{Errand, NotPayable, Order, OrderState, Paying, PlacedOrder};
 pub use payment::{Attempt, Payment, PaymentState, PaymentStatus, UnknownState};

@@ -1,6 +1,6 @@
 //! An order as payment knows it: what is to be collected, every attempt to do so, and whether it was cancelled.
 
-use super::charge::{Charge, Refund, Verdict};
+use super::charge::{Charge, FailureReason, Refund, Verdict};
 use super::payment::{Attempt, Payment, PaymentState};
 use contracts::{Event, Money, OrderId, PaymentId, PaymentMethod, Timestamp, UserId};
 
@@ -12,6 +12,15 @@ pub struct PlacedOrder {
     pub amount: Money,
     /// The order's own method; an attempt may use another.
     pub method: PaymentMethod,
+    /// No charge starts after it. `None` for an order that was placed before there were deadlines.
+    pub payment_due_at: Option<Timestamp>,
+}
+
+impl PlacedOrder {
+    /// Whether it is too late to start a charge.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.payment_due_at.is_some_and(|due_at| due_at < now)
+    }
 }
 
 /// Whether what an order costs is to be collected.
@@ -27,10 +36,11 @@ pub enum OrderState {
 /// says so: whoever stored it may have asked already.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Errand {
-    /// An attempt is under way.
+    /// An attempt is under way. If it was not charged yet, it is charged as long as the order [is payable], and
+    /// withdrawn otherwise.
+    ///
+    /// [is payable]: Order::is_payable
     Charge(Charge),
-    /// An attempt is under way, but its order was cancelled: it is not to be charged if it was not yet.
-    Withdraw(Charge),
     /// Money was taken for an order that was cancelled.
     Refund(Refund),
 }
@@ -46,10 +56,15 @@ pub enum Paying {
     Stands,
 }
 
-/// Nobody pays for it.
+/// Why nobody pays for an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the order was cancelled")]
-pub struct CancelledOrder;
+pub enum NotPayable {
+    #[error("the order was cancelled")]
+    Cancelled,
+    /// Ordering cancels it, moments later at most.
+    #[error("the order's payment deadline has passed")]
+    Overdue,
+}
 
 /// An order from first contact. At most one of its payments is under way or took the money, and it is the last.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,11 +78,14 @@ pub struct Order {
 }
 
 impl Order {
-    /// Hears of an order for the first time: its first attempt starts. To be stored before the provider is asked.
+    /// Hears of an order for the first time: its first attempt starts, unless its deadline has passed already. To be
+    /// stored before the provider is asked.
     #[must_use]
     pub fn open(id: OrderId, placed: PlacedOrder, payment_id: PaymentId, now: Timestamp) -> Self {
         let mut order = Self::restore(id, OrderState::Placed(placed.clone()), 1, Vec::new());
-        order.attempt(&placed, placed.method, payment_id, now);
+        if !placed.is_overdue(now) {
+            order.attempt(&placed, placed.method, payment_id, now);
+        }
         order
     }
 
@@ -112,6 +130,22 @@ impl Order {
         matches!(self.state, OrderState::Cancelled(_))
     }
 
+    /// Whether a charge may start: the order stands, and its deadline has not passed. To be asked right before the
+    /// provider is.
+    #[must_use]
+    pub fn is_payable(&self, now: Timestamp) -> bool {
+        matches!(&self.state, OrderState::Placed(placed) if !placed.is_overdue(now))
+    }
+
+    /// Whether this payment is under way.
+    #[must_use]
+    pub fn is_processing(&self, payment_id: PaymentId) -> bool {
+        let last = self.payments.last();
+        last.is_some_and(|last| {
+            last.attempt().payment_id == payment_id && *last.state() == PaymentState::Processing
+        })
+    }
+
     /// Every attempt, oldest first.
     #[must_use]
     pub fn payments(&self) -> &[Payment] {
@@ -142,21 +176,22 @@ impl Order {
     /// Starts the next attempt, by the order's own method if none is named, unless one is under way or took the money.
     ///
     /// # Errors
-    /// If the order was cancelled.
+    /// If the order was cancelled, or an attempt would start after its deadline.
     pub fn pay(
         &mut self,
         method: Option<PaymentMethod>,
         payment_id: PaymentId,
         now: Timestamp,
-    ) -> Result<Paying, CancelledOrder> {
+    ) -> Result<Paying, NotPayable> {
         let OrderState::Placed(placed) = &self.state else {
-            return Err(CancelledOrder);
+            return Err(NotPayable::Cancelled);
         };
         let placed = placed.clone();
         let last = self.payments.last_mut();
         match last.as_ref().map(|payment| payment.state()) {
             Some(PaymentState::Processing) => return Ok(Paying::UnderWay),
             Some(PaymentState::Completed(_) | PaymentState::Refunded(_)) => return Ok(Paying::Stands),
+            _ if placed.is_overdue(now) => return Err(NotPayable::Overdue),
             Some(PaymentState::Pending) => last.into_iter().for_each(|payment| payment.start(now)),
             Some(PaymentState::Failed(_)) | None => {
                 self.attempt(&placed, method.unwrap_or(placed.method), payment_id, now);
@@ -170,21 +205,21 @@ impl Order {
     pub fn errand(&self) -> Option<Errand> {
         let payment = self.payments.last()?;
         let attempt = payment.attempt();
-        match (payment.state(), &self.state) {
-            (PaymentState::Processing, OrderState::Placed(_)) => Some(Errand::Charge(Charge::of(attempt))),
-            (PaymentState::Processing, OrderState::Cancelled(_)) => {
-                Some(Errand::Withdraw(Charge::of(attempt)))
-            }
-            (PaymentState::Completed(_), OrderState::Cancelled(_)) => {
-                Some(Errand::Refund(Refund::of(attempt)))
-            }
+        match payment.state() {
+            PaymentState::Processing => Some(Errand::Charge(Charge::of(attempt))),
+            PaymentState::Completed(_) if self.is_cancelled() => Some(Errand::Refund(Refund::of(attempt))),
             _ => None,
         }
     }
 
     /// Ends the attempt that is under way as the provider says, and gives the event that tells of it, if one does.
     pub fn settle(&mut self, verdict: Verdict, now: Timestamp) -> Option<Event> {
-        self.payments.last_mut()?.settle(verdict, now)
+        let withdrawn_for = if self.is_cancelled() {
+            FailureReason::OrderCancelled
+        } else {
+            FailureReason::PaymentDeadline
+        };
+        self.payments.last_mut()?.settle(verdict, withdrawn_for, now)
     }
 
     /// What was taken has been given back; the event that tells of it. `None`, and no change, unless the order was
@@ -222,14 +257,27 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{FailureReason, PaymentStatus};
+    use crate::domain::PaymentStatus;
+    use std::time::Duration;
 
     fn placed() -> PlacedOrder {
         PlacedOrder {
             user_id: UserId::new(),
             amount: Money::rub(15_000).unwrap(),
             method: PaymentMethod::Visa,
+            payment_due_at: None,
         }
+    }
+
+    /// An order with a deadline, opened just in time, and a moment that is too late.
+    fn due() -> (Order, Timestamp) {
+        let now = Timestamp::now();
+        let placed = PlacedOrder {
+            payment_due_at: Some(now),
+            ..placed()
+        };
+        let order = Order::open(OrderId::new(), placed, PaymentId::new(), now);
+        (order, now.plus(Duration::from_micros(1)))
     }
 
     fn opened() -> Order {
@@ -241,7 +289,7 @@ mod tests {
     }
 
     fn declined() -> Verdict {
-        Verdict::Declined(FailureReason::CardDeclined)
+        Verdict::Declined
     }
 
     fn settled(verdict: Verdict) -> Order {
@@ -250,7 +298,7 @@ mod tests {
         order
     }
 
-    fn pay(order: &mut Order, method: Option<PaymentMethod>) -> Result<Paying, CancelledOrder> {
+    fn pay(order: &mut Order, method: Option<PaymentMethod>) -> Result<Paying, NotPayable> {
         order.pay(method, PaymentId::new(), Timestamp::now())
     }
 
@@ -293,7 +341,7 @@ mod tests {
         assert!(order.placed().is_some());
         assert_eq!(order.payments(), []);
         assert_eq!(order.errand(), None);
-        assert_eq!(pay(&mut order, None), Err(CancelledOrder));
+        assert_eq!(pay(&mut order, None), Err(NotPayable::Cancelled));
     }
 
     #[test]
@@ -314,7 +362,8 @@ mod tests {
     fn a_payment_under_way_is_withdrawn_when_its_order_is_cancelled_and_what_it_took_is_refunded() {
         let mut order = opened();
         assert!(order.cancel(Timestamp::now()));
-        assert!(matches!(order.errand(), Some(Errand::Withdraw(_))));
+        assert!(matches!(order.errand(), Some(Errand::Charge(_))));
+        assert!(!order.is_payable(Timestamp::now()));
         order.settle(succeeded(), Timestamp::now());
         let Some(Errand::Refund(refund)) = order.errand() else {
             panic!("{order:?}")
@@ -401,7 +450,74 @@ mod tests {
     fn a_cancelled_order_is_not_paid_whatever_became_of_its_payment() {
         for mut order in [opened(), settled(succeeded()), settled(declined())] {
             order.cancel(Timestamp::now());
-            assert_eq!(pay(&mut order, None), Err(CancelledOrder));
+            assert_eq!(pay(&mut order, None), Err(NotPayable::Cancelled));
         }
+    }
+
+    #[test]
+    fn an_order_that_is_heard_of_after_its_deadline_is_not_charged() {
+        let (in_time, late) = due();
+        assert_eq!(in_time.payments().len(), 1);
+        let placed = in_time.placed().unwrap().clone();
+        let mut order = Order::open(OrderId::new(), placed, PaymentId::new(), late);
+        assert_eq!(order.payments(), []);
+        assert_eq!(order.errand(), None);
+        assert!(!order.is_cancelled(), "that is ordering's word");
+        assert_eq!(order.pay(None, PaymentId::new(), late), Err(NotPayable::Overdue));
+    }
+
+    #[test]
+    fn no_attempt_starts_after_the_deadline_and_what_stands_or_is_under_way_is_found() {
+        let (mut order, late) = due();
+        let pay = |order: &mut Order| order.pay(None, PaymentId::new(), late);
+        assert_eq!(pay(&mut order), Ok(Paying::UnderWay));
+        let mut completed = order.clone();
+        completed.settle(succeeded(), late);
+        assert_eq!(pay(&mut completed), Ok(Paying::Stands));
+        order.settle(declined(), late);
+        assert_eq!(pay(&mut order), Err(NotPayable::Overdue));
+        assert_eq!(statuses(&order), [PaymentStatus::Failed]);
+    }
+
+    #[test]
+    fn an_attempt_is_charged_until_the_deadline_and_withdrawn_after_it() {
+        let (mut order, late) = due();
+        assert!(order.is_payable(order.placed().unwrap().payment_due_at.unwrap()));
+        assert!(!order.is_payable(late));
+        assert_eq!(order.settle(Verdict::Withdrawn, late), None, "nobody is told");
+        let reason = order.payments()[0].state().failure_reason();
+        assert_eq!(reason, Some(FailureReason::PaymentDeadline));
+        assert_eq!(order.errand(), None);
+    }
+
+    #[test]
+    fn a_charge_that_was_made_before_the_deadline_stands_when_it_is_found_after_it() {
+        let (mut order, late) = due();
+        assert!(matches!(
+            order.settle(succeeded(), late),
+            Some(Event::PaymentCompleted(_))
+        ));
+        assert_eq!(order.errand(), None);
+    }
+
+    #[test]
+    fn an_attempt_that_was_withdrawn_for_a_cancelled_order_says_so_after_the_deadline_too() {
+        let (mut order, late) = due();
+        order.cancel(late);
+        order.settle(Verdict::Withdrawn, late);
+        let reason = order.payments()[0].state().failure_reason();
+        assert_eq!(reason, Some(FailureReason::OrderCancelled));
+    }
+
+    #[test]
+    fn only_the_last_payment_can_be_processing() {
+        let mut order = settled(declined());
+        let first = order.payments()[0].attempt().payment_id;
+        assert!(!order.is_processing(first));
+        pay(&mut order, None).unwrap();
+        let second = order.payments()[1].attempt().payment_id;
+        assert!(order.is_processing(second) && !order.is_processing(first));
+        order.settle(succeeded(), Timestamp::now());
+        assert!(!order.is_processing(second));
     }
 }

@@ -99,6 +99,13 @@ impl PaymentState {
         }
     }
 
+    /// Whether it ended before it was charged.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        let reason = self.failure_reason();
+        reason.is_some_and(|reason| reason != FailureReason::CardDeclined)
+    }
+
     #[must_use]
     pub fn failure_reason(&self) -> Option<FailureReason> {
         match self {
@@ -157,9 +164,15 @@ impl Payment {
         }
     }
 
-    /// Ends as the provider says, and gives the event that tells of it. A payment that was withdrawn tells nothing:
-    /// who cancelled the order knows. No change unless the payment is processing: what has ended stays as it is.
-    pub fn settle(&mut self, verdict: Verdict, now: Timestamp) -> Option<Event> {
+    /// Ends as the provider says, and gives the event that tells of it. A payment that was withdrawn fails for the
+    /// reason `withdrawn_for` and tells nothing: who cancelled the order, or is about to, knows. No change unless the
+    /// payment is processing: what has ended stays as it is.
+    pub fn settle(
+        &mut self,
+        verdict: Verdict,
+        withdrawn_for: FailureReason,
+        now: Timestamp,
+    ) -> Option<Event> {
         if self.state != PaymentState::Processing {
             return None;
         }
@@ -183,7 +196,8 @@ impl Payment {
                 self.state = PaymentState::Completed(id);
                 Some(event.into())
             }
-            Verdict::Declined(reason) => {
+            Verdict::Declined => {
+                let reason = FailureReason::CardDeclined;
                 self.state = PaymentState::Failed(reason);
                 let event = PaymentFailed {
                     order_id,
@@ -191,7 +205,11 @@ impl Payment {
                     attempt: number,
                     reason: reason.as_str().to_owned(),
                 };
-                (reason != FailureReason::OrderCancelled).then(|| event.into())
+                Some(event.into())
+            }
+            Verdict::Withdrawn => {
+                self.state = PaymentState::Failed(withdrawn_for);
+                None
             }
         }
     }
@@ -238,6 +256,9 @@ impl Payment {
 mod tests {
     use super::*;
 
+    /// Why a payment was withdrawn, where none is.
+    const NEVER: FailureReason = FailureReason::OrderCancelled;
+
     fn attempt() -> Attempt {
         Attempt {
             payment_id: PaymentId::new(),
@@ -266,7 +287,7 @@ mod tests {
     #[test]
     fn a_charge_that_succeeds_completes_the_payment_and_tells_of_it() {
         let mut payment = processing();
-        let event = payment.settle(succeeded("t-1"), Timestamp::now());
+        let event = payment.settle(succeeded("t-1"), NEVER, Timestamp::now());
         assert_eq!(payment.state().status(), PaymentStatus::Completed);
         let Some(Event::PaymentCompleted(event)) = event else {
             panic!("{event:?}")
@@ -280,7 +301,7 @@ mod tests {
     #[test]
     fn a_charge_that_is_declined_fails_the_payment_and_tells_why() {
         let mut payment = processing();
-        let event = payment.settle(Verdict::Declined(FailureReason::CardDeclined), Timestamp::now());
+        let event = payment.settle(Verdict::Declined, NEVER, Timestamp::now());
         assert_eq!(
             payment.state().failure_reason(),
             Some(FailureReason::CardDeclined)
@@ -295,7 +316,7 @@ mod tests {
     #[test]
     fn a_completed_payment_is_refunded_once_and_keeps_its_transaction() {
         let mut payment = processing();
-        payment.settle(succeeded("t-1"), Timestamp::now());
+        payment.settle(succeeded("t-1"), NEVER, Timestamp::now());
         let Some(Event::PaymentRefunded(event)) = payment.refund(Timestamp::now()) else {
             panic!("{payment:?}")
         };
@@ -308,7 +329,7 @@ mod tests {
     #[test]
     fn a_payment_that_took_nothing_is_not_refunded() {
         let mut failed = processing();
-        failed.settle(Verdict::Declined(FailureReason::CardDeclined), Timestamp::now());
+        failed.settle(Verdict::Declined, NEVER, Timestamp::now());
         for mut payment in [pending(), processing(), failed] {
             let before = payment.clone();
             assert_eq!(payment.refund(Timestamp::now()), None);
@@ -331,26 +352,24 @@ mod tests {
 
     #[test]
     fn a_payment_that_the_provider_withdrew_fails_and_tells_nothing() {
-        let mut payment = processing();
-        let verdict = Verdict::Declined(FailureReason::OrderCancelled);
-        assert_eq!(payment.settle(verdict, Timestamp::now()), None);
-        assert_eq!(
-            payment.state().failure_reason(),
-            Some(FailureReason::OrderCancelled)
-        );
+        for reason in [FailureReason::OrderCancelled, FailureReason::PaymentDeadline] {
+            let mut payment = processing();
+            assert_eq!(payment.settle(Verdict::Withdrawn, reason, Timestamp::now()), None);
+            assert_eq!(payment.state().failure_reason(), Some(reason));
+        }
     }
 
     #[test]
     fn a_payment_that_has_ended_or_was_never_started_takes_no_verdict() {
         let now = Timestamp::now();
         let mut completed = processing();
-        completed.settle(succeeded("t-1"), now);
+        completed.settle(succeeded("t-1"), NEVER, now);
         let mut failed = processing();
-        failed.settle(Verdict::Declined(FailureReason::CardDeclined), now);
+        failed.settle(Verdict::Declined, NEVER, now);
         for payment in [pending(), completed, failed] {
-            for verdict in [succeeded("t-2"), Verdict::Declined(FailureReason::CardDeclined)] {
+            for verdict in [succeeded("t-2"), Verdict::Declined] {
                 let mut after = payment.clone();
-                assert_eq!(after.settle(verdict, now), None);
+                assert_eq!(after.settle(verdict, NEVER, now), None);
                 assert_eq!(after, payment);
             }
         }
@@ -359,7 +378,7 @@ mod tests {
     #[test]
     fn a_payment_that_has_ended_is_not_started_again() {
         let mut payment = processing();
-        payment.settle(succeeded("t-1"), Timestamp::now());
+        payment.settle(succeeded("t-1"), NEVER, Timestamp::now());
         let before = payment.clone();
         payment.start(Timestamp::now());
         assert_eq!(payment, before);
@@ -374,6 +393,7 @@ mod tests {
             ended,
             PaymentState::Failed(FailureReason::CardDeclined),
             PaymentState::Failed(FailureReason::OrderCancelled),
+            PaymentState::Failed(FailureReason::PaymentDeadline),
             PaymentState::Refunded("t-1".to_owned().into()),
         ];
         for state in states {

@@ -1,12 +1,14 @@
 //! Orders and their payments in Postgres.
 
-use crate::application::{Change, Opened, Orders, Standing};
+use crate::application::{Change, Opened, Orders, Outgoing, Standing, UsedKey};
 use crate::domain::{Attempt, FailureReason, Order, OrderState, Payment, PaymentState, PlacedOrder};
 use contracts::{EventId, Money, OrderId, PaymentId, PaymentMethod, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use service::database::{Database, Row, Session, jsonb, uuids};
+use service::idempotency::{self, IdempotencyKey, KeptAnswer, KeptAnswers, Verdict};
 use service::outbox::OutboxRow;
 use service::{Page, PageQuery, StoreError};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// One request's view of payment's schema.
@@ -21,12 +23,79 @@ impl<'a> PostgresOrders<'a> {
             session: database.session(),
         }
     }
+
+    /// Stores one change of a request, and says what became of its key.
+    async fn store_one(
+        &self,
+        change: &Change,
+        key: Option<(&IdempotencyKey, Option<&KeptAnswer>)>,
+    ) -> Result<Verdict, StoreError> {
+        let Some((key, answer)) = key else {
+            let stored = self.store(std::slice::from_ref(change)).await?;
+            return if stored.is_empty() {
+                Err(StoreError::Contention)
+            } else {
+                Ok(Verdict::Stored)
+            };
+        };
+        let Some(payment) = change.order.payments().last() else {
+            return Err(mistake("a request that changes no payment"));
+        };
+        let parameters = vec![
+            change.order.id().as_uuid().into(),
+            change.order.version.into(),
+            jsonb(&WrittenPayment::new(payment))?,
+            jsonb(&outbox(change)?)?,
+            idempotency::parameter(Some(key), answer)?,
+        ];
+        let statement = include_str!("sql/store_keyed_change.sql");
+        let row = self.session.query_one(statement, parameters).await?;
+        let is_changed = row.as_ref().map(|row| row.get("is_changed")).transpose()?;
+        match verdict(row)? {
+            // An answer is set only where the change is stored.
+            Verdict::Known(_) if answer.is_some() && is_changed == Some(false) => Err(StoreError::Contention),
+            verdict => Ok(verdict),
+        }
+    }
+}
+
+/// What a change tells, as rows.
+fn outbox(change: &Change) -> Result<Vec<OutboxRow>, StoreError> {
+    let row = |outgoing: &Outgoing| {
+        let (event, at, trace) = (&outgoing.event, change.at, &outgoing.trace);
+        match outgoing.due_at {
+            Some(due_at) => OutboxRow::timer(event, at, due_at, trace),
+            None => OutboxRow::new(event, at, trace),
+        }
+    };
+    change.outgoing.iter().map(row).collect()
+}
+
+/// The one row of a statement about a key.
+fn verdict(row: Option<Row>) -> Result<Verdict, StoreError> {
+    let row = row.ok_or_else(|| mistake("a keyed statement without an answer"))?;
+    Verdict::read(&row)
+}
+
+impl KeptAnswers for PostgresOrders<'_> {
+    async fn keep(&self, key: &IdempotencyKey, answer: &KeptAnswer) -> Result<Verdict, StoreError> {
+        idempotency::keep(&self.session, key, answer).await
+    }
 }
 
 impl Orders for PostgresOrders<'_> {
-    async fn open(&self, orders: &[Order], events: &[EventId]) -> Result<Opened, StoreError> {
-        let told: Vec<_> = orders.iter().map(WrittenFirst::new).collect();
-        let parameters = vec![jsonb(&told)?, uuids(events.iter().map(|id| id.as_uuid()))];
+    async fn open(
+        &self,
+        firsts: &[Order],
+        others: &[OrderId],
+        events: &[EventId],
+    ) -> Result<Opened, StoreError> {
+        let told: Vec<_> = firsts.iter().map(WrittenFirst::new).collect();
+        let parameters = vec![
+            jsonb(&told)?,
+            uuids(others.iter().map(|id| id.as_uuid())),
+            uuids(events.iter().map(|id| id.as_uuid())),
+        ];
         let rows = self
             .session
             .query(include_str!("sql/open_orders.sql"), parameters)
@@ -35,7 +104,7 @@ impl Orders for PostgresOrders<'_> {
         for row in &rows {
             match row.get::<Option<Uuid>>("handled")? {
                 Some(id) => opened.handled.push(id.into()),
-                None => opened.orders.extend(standing(row, orders)?),
+                None => opened.orders.extend(standing(row, firsts)?),
             }
         }
         Ok(opened)
@@ -58,27 +127,73 @@ impl Orders for PostgresOrders<'_> {
             .map(WrittenPayment::new)
             .collect();
         let mut handled = Vec::new();
-        let mut outbox = Vec::new();
+        let mut told = Vec::new();
         for change in changes {
             handled.extend(change.handled.iter().map(|event_id| WrittenHandled {
                 order_id: change.order.id(),
                 event_id: *event_id,
             }));
-            for outgoing in &change.outgoing {
-                outbox.push(OutboxRow::new(&outgoing.event, change.at, &outgoing.trace)?);
-            }
+            told.extend(outbox(change)?);
         }
         let parameters = vec![
             jsonb(&states)?,
             jsonb(&payments)?,
             jsonb(&handled)?,
-            jsonb(&outbox)?,
+            jsonb(&told)?,
         ];
         let rows = self
             .session
             .query(include_str!("sql/store_changes.sql"), parameters)
             .await?;
         rows.iter().map(|row| Ok(row.get::<Uuid>("id")?.into())).collect()
+    }
+
+    async fn begin(&self, change: &Change, key: Option<&IdempotencyKey>) -> Result<Verdict, StoreError> {
+        self.store_one(change, key.map(|key| (key, None))).await
+    }
+
+    async fn settle(
+        &self,
+        change: &Change,
+        keyed: Option<(&IdempotencyKey, &KeptAnswer)>,
+    ) -> Result<Verdict, StoreError> {
+        let key = keyed.map(|(key, answer)| (key, Some(answer)));
+        self.store_one(change, key).await
+    }
+
+    async fn answer(
+        &self,
+        key: &IdempotencyKey,
+        payment_id: PaymentId,
+        answer: &KeptAnswer,
+    ) -> Result<Verdict, StoreError> {
+        let parameters = vec![
+            idempotency::parameter(Some(key), Some(answer))?,
+            payment_id.as_uuid().into(),
+        ];
+        let statement = include_str!("sql/answer_key.sql");
+        verdict(self.session.query_one(statement, parameters).await?)
+    }
+
+    async fn find_key(&self, key: &IdempotencyKey) -> Result<Option<UsedKey>, StoreError> {
+        let parameters = vec![idempotency::parameter(Some(key), None)?];
+        let row = self
+            .session
+            .query_one(include_str!("sql/find_key.sql"), parameters)
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let Verdict::Known(known) = Verdict::read(&row)? else {
+            return Err(mistake("a key that a look-up stored"));
+        };
+        let begun = row.get::<Option<Uuid>>("id")?;
+        let age_ms: i64 = row.get("age_ms")?;
+        Ok(Some(UsedKey {
+            known,
+            payment: begun.map(|_| payment(&row)).transpose()?,
+            age: Duration::from_millis(u64::try_from(age_ms).unwrap_or_default()),
+        }))
     }
 
     async fn find(&self, id: PaymentId, owner: Option<UserId>) -> Result<Option<Payment>, StoreError> {
@@ -139,6 +254,9 @@ fn order(row: &Row) -> Result<Order, StoreError> {
             user_id: user_id.into(),
             amount: money(row.get("amount_minor")?)?,
             method: row.word("payment_method")?,
+            payment_due_at: row
+                .get::<Option<chrono::NaiveDateTime>>("payment_due_at")?
+                .map(Timestamp::from),
         }),
         None => None,
     };
@@ -221,6 +339,7 @@ struct WrittenPlaced {
     amount_minor: Option<i64>,
     currency: Option<&'static str>,
     payment_method: Option<PaymentMethod>,
+    payment_due_at: Option<Timestamp>,
     is_cancelled: bool,
 }
 
@@ -232,6 +351,7 @@ impl WrittenPlaced {
             amount_minor: placed.map(|placed| placed.amount.minor()),
             currency: placed.map(|placed| placed.amount.currency().code()),
             payment_method: placed.map(|placed| placed.method),
+            payment_due_at: placed.and_then(|placed| placed.payment_due_at),
             is_cancelled: order.is_cancelled(),
         }
     }

@@ -5,7 +5,7 @@
 //! charge but loses its answer. Refunds are reliable whatever the card.
 
 use crate::application::{LookedUp, NoAnswer, Provider};
-use crate::domain::{Charge, ChargeKey, FailureReason, Refund, RefundKey, TransactionId, Verdict};
+use crate::domain::{Charge, ChargeKey, Refund, RefundKey, TransactionId, Verdict};
 use contracts::PaymentMethod;
 use futures::lock::Mutex;
 use service::StoreError;
@@ -34,11 +34,7 @@ impl Terms {
             || Verdict::Succeeded(TransactionId::from(format!("txn_{}", Uuid::now_v7().simple())));
         let (verdict, settles_after, answers) = match method {
             PaymentMethod::Visa => (succeeded(), Duration::ZERO, true),
-            PaymentMethod::ChargeDeclined => (
-                Verdict::Declined(FailureReason::CardDeclined),
-                Duration::ZERO,
-                true,
-            ),
+            PaymentMethod::ChargeDeclined => (Verdict::Declined, Duration::ZERO, true),
             PaymentMethod::Slow => (succeeded(), Duration::from_secs(2), true),
             PaymentMethod::Flaky => (succeeded(), Duration::ZERO, false),
         };
@@ -99,7 +95,8 @@ impl<'a> SimulatedProvider<'a> {
     ) -> Result<Recorded, NoAnswer> {
         let (outcome, transaction_id, failure_reason) = match verdict {
             Verdict::Succeeded(id) => ("succeeded", Some(id.to_string()), None),
-            Verdict::Declined(reason) => ("declined", None, Some(reason.as_str().to_owned())),
+            Verdict::Declined => ("declined", None, Some("card_declined".to_owned())),
+            Verdict::Withdrawn => ("declined", None, Some("order_cancelled".to_owned())),
         };
         let settles_after_ms = i64::try_from(settles_after.as_millis()).unwrap_or(i64::MAX);
         let parameters = vec![
@@ -152,10 +149,9 @@ impl Provider for SimulatedProvider<'_> {
     }
 
     async fn withdraw(&self, charge: &Charge) -> Result<Verdict, NoAnswer> {
-        let closed = Verdict::Declined(FailureReason::OrderCancelled);
         let Recorded {
             verdict, settles_in, ..
-        } = self.record(charge, &closed, Duration::ZERO).await?;
+        } = self.record(charge, &Verdict::Withdrawn, Duration::ZERO).await?;
         if settles_in.is_zero() {
             Ok(verdict)
         } else {
@@ -190,7 +186,8 @@ fn recorded(row: &Row) -> Result<Recorded, StoreError> {
     let transaction_id: Option<String> = row.get("transaction_id")?;
     let verdict = match transaction_id {
         Some(id) => Verdict::Succeeded(id.into()),
-        None => Verdict::Declined(row.word("failure_reason")?),
+        None if row.get::<String>("failure_reason")? == "card_declined" => Verdict::Declined,
+        None => Verdict::Withdrawn,
     };
     let settles_in_ms: i64 = row.get("settles_in_ms")?;
     Ok(Recorded {

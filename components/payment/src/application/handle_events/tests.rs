@@ -3,19 +3,26 @@
 use super::*;
 use crate::application::in_memory::{Fault, Ledger, Store};
 use crate::domain::{Charge, ChargeKey, FailureReason, PaymentStatus, Refund, Verdict};
-use contracts::{Money, OrderCancelled, OrderCompleted, OrderCreated, OrderId, PaymentMethod, UserId};
+use contracts::{
+    ChargeLookUpDue, Money, OrderCancelled, OrderCompleted, OrderCreated, OrderId, PaymentMethod, UserId,
+};
 use event_batch::Outcome;
 use futures::executor::block_on;
 use proptest::prelude::*;
 
 fn placed(method: PaymentMethod) -> (OrderId, Received) {
+    placed_until(method, None)
+}
+
+/// The same, with a deadline.
+fn placed_until(method: PaymentMethod, payment_due_at: Option<Timestamp>) -> (OrderId, Received) {
     let order_id = OrderId::new();
     let event = OrderCreated {
         order_id,
         user_id: UserId::new(),
         total: Money::rub(15_000).unwrap(),
         payment_method: method,
-        payment_due_at: None,
+        payment_due_at,
         items: Vec::new(),
     };
     (order_id, received(event))
@@ -379,7 +386,7 @@ fn an_attempt_that_the_provider_has_not_heard_of_is_withdrawn_and_never_charged(
     assert_eq!((ledger.charge_calls.get(), store.told().len()), (0, 0));
     // Whoever stored the attempt comes to the provider late.
     let late = block_on(ledger.charge(&Charge::of(payment.attempt())));
-    assert_eq!(late, Ok(Verdict::Declined(FailureReason::OrderCancelled)));
+    assert_eq!(late, Ok(Verdict::Withdrawn));
 }
 
 #[test]
@@ -418,6 +425,112 @@ fn a_provider_that_is_down_puts_a_cancellation_off_and_forgets_nothing() {
     ledger.is_down.set(false);
     assert_eq!(outcomes(&store, &ledger, &[cancellation]), [Outcome::Processed]);
     assert_eq!(store.status(order), PaymentStatus::Refunded);
+}
+
+fn in_the_past() -> Option<Timestamp> {
+    "2020-01-01T00:00:00Z".parse().ok()
+}
+
+#[test]
+fn an_order_that_is_heard_of_after_its_deadline_is_opened_without_a_charge_and_told_to_nobody() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed_until(PaymentMethod::Visa, in_the_past());
+    assert_eq!(
+        outcomes(&store, &ledger, std::slice::from_ref(&created)),
+        [Outcome::Processed]
+    );
+    assert_eq!(outcomes(&store, &ledger, &[created]), [Outcome::Duplicate]);
+    assert!(!store.orders.borrow()[&order].is_cancelled());
+    assert_eq!(store.orders.borrow()[&order].payments(), []);
+    assert_eq!((ledger.charge_calls.get(), store.told().len()), (0, 0));
+    // Ordering's own timer cancels it.
+    assert_eq!(
+        outcomes(&store, &ledger, &[cancelled(order)]),
+        [Outcome::Processed]
+    );
+    assert_eq!((ledger.len(), store.told().len()), (0, 0));
+}
+
+#[test]
+fn an_attempt_that_never_reached_the_provider_is_withdrawn_once_its_deadline_has_passed() {
+    let (store, ledger) = (
+        Store::default().fails_to_open([Fault::Unknown]),
+        Ledger::default(),
+    );
+    let due_at = Timestamp::now().plus(std::time::Duration::from_secs(900));
+    let (order, created) = placed_until(PaymentMethod::Visa, Some(due_at));
+    assert!(handle(&store, &ledger, std::slice::from_ref(&created)).is_err());
+    assert_eq!(store.status(order), PaymentStatus::Processing);
+    store.pass_deadline(order);
+    assert_eq!(outcomes(&store, &ledger, &[created]), [Outcome::Processed]);
+    let payment = store.payment(order);
+    assert_eq!(
+        payment.state().failure_reason(),
+        Some(FailureReason::PaymentDeadline)
+    );
+    assert_eq!((ledger.charge_calls.get(), store.told().len()), (0, 0));
+    let late = block_on(ledger.charge(&Charge::of(payment.attempt())));
+    assert_eq!(late, Ok(Verdict::Withdrawn));
+}
+
+#[test]
+fn a_charge_that_was_made_before_the_deadline_stands_and_is_refunded_when_the_order_is_cancelled() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::Flaky);
+    assert_eq!(
+        outcomes(&store, &ledger, std::slice::from_ref(&created)),
+        [Outcome::Retry]
+    );
+    store.pass_deadline(order);
+    let ledger = ledger.with_charges_settled(&store);
+    assert_eq!(outcomes(&store, &ledger, &[created]), [Outcome::Processed]);
+    assert_eq!(store.status(order), PaymentStatus::Completed);
+    assert_eq!(store.told(), ["PaymentCompleted"]);
+    outcomes(&store, &ledger, &[cancelled(order)]);
+    assert_eq!(store.status(order), PaymentStatus::Refunded);
+}
+
+#[test]
+fn an_order_is_refunded_whatever_it_was_cancelled_for() {
+    let reasons = [
+        "card_declined",
+        "out_of_stock",
+        "payment_deadline",
+        "cancelled_by_user",
+        "delivery_failed",
+        "a reason of tomorrow",
+    ];
+    for reason in reasons {
+        let (store, ledger) = (Store::default(), Ledger::default());
+        let (order_id, created) = placed(PaymentMethod::Visa);
+        handle(&store, &ledger, &[created]).unwrap();
+        let cancelled = received(OrderCancelled {
+            order_id,
+            reason: reason.to_owned(),
+        });
+        assert_eq!(outcomes(&store, &ledger, &[cancelled]), [Outcome::Processed]);
+        assert_eq!(store.status(order_id), PaymentStatus::Refunded, "{reason}");
+        assert_eq!(store.told(), ["PaymentCompleted", "PaymentRefunded"]);
+    }
+}
+
+#[test]
+fn a_timer_of_an_order_that_there_is_not_is_rejected_and_the_rest_handled() {
+    let (store, ledger) = (Store::default(), Ledger::default());
+    let (order, created) = placed(PaymentMethod::Visa);
+    let timer = |order_id| {
+        received(ChargeLookUpDue {
+            order_id,
+            payment_id: PaymentId::new(),
+        })
+    };
+    let batch = [timer(OrderId::new()), timer(order), created];
+    assert_eq!(
+        outcomes(&store, &ledger, &batch),
+        [Outcome::Rejected, Outcome::Processed, Outcome::Processed]
+    );
+    assert_eq!(store.orders.borrow().len(), 1);
+    assert_eq!(store.told(), ["PaymentCompleted"]);
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -523,8 +636,8 @@ proptest! {
                 (Verdict::Succeeded(_), true) => {
                     (PaymentStatus::Refunded, &["PaymentCompleted", "PaymentRefunded"])
                 }
-                (Verdict::Declined(FailureReason::CardDeclined), _) => (PaymentStatus::Failed, &["PaymentFailed"]),
-                (Verdict::Declined(FailureReason::OrderCancelled), _) => (PaymentStatus::Failed, &[]),
+                (Verdict::Declined, _) => (PaymentStatus::Failed, &["PaymentFailed"]),
+                (Verdict::Withdrawn, _) => (PaymentStatus::Failed, &[]),
             };
             prop_assert_eq!(payment.state().status(), status);
             prop_assert_eq!(is_refunded, status == PaymentStatus::Refunded);

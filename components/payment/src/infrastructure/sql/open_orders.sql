@@ -1,5 +1,5 @@
 -- Stores the orders of $1 that payment has not heard of, each with its first attempt if it has one, gives all of them
--- as they stand, and which of the events $2 were handled before.
+-- as they stand, those of the orders $2 that there are, and which of the events $3 were handled before.
 --
 -- The insert of the order is the gate: its attempt selects from it. Rows come in the order of their ids, so that two
 -- batches never wait for each other in a circle. An order that another transaction is storing at the same time is in
@@ -8,12 +8,15 @@ with told as (
     select *
     from jsonb_to_recordset($1::jsonb) as told (
         order_id uuid, user_id uuid, amount_minor bigint, currency text, payment_method text, is_cancelled boolean,
-        payment_id uuid, attempt int, status text, at timestamptz
+        payment_due_at timestamptz, payment_id uuid, attempt int, status text, at timestamptz
     )
 ), gate as (
-    insert into orders (id, user_id, amount_minor, currency, payment_method, created_at, cancelled_at)
+    insert into orders (
+        id, user_id, amount_minor, currency, payment_method, payment_due_at, created_at, cancelled_at
+    )
     select
-        order_id, user_id, amount_minor, currency, payment_method, at, case when is_cancelled then at end
+        order_id, user_id, amount_minor, currency, payment_method, payment_due_at, at,
+        case when is_cancelled then at end
     from told
     order by order_id
     on conflict (id) do nothing
@@ -31,11 +34,13 @@ with told as (
 )
 select
     id, true as is_new, null::uuid as user_id, null::bigint as amount_minor, null::text as payment_method,
-    null::boolean as is_cancelled, null::bigint as version, null::jsonb as payments, null::uuid as handled
+    null::boolean as is_cancelled, null::bigint as version, null::timestamp as payment_due_at,
+    null::jsonb as payments, null::uuid as handled
 from gate
 union all
 select
     id, false, user_id, amount_minor, payment_method, cancelled_at is not null, version,
+    payment_due_at at time zone 'utc',
     (
         select jsonb_agg(to_jsonb(payment) order by payment.attempt)
         from payments as payment
@@ -43,8 +48,13 @@ select
     ),
     null
 from orders
-where id in (select order_id from told)
+where id in (
+    select order_id
+    from told
+    union all
+    select unnest($2::text[]::uuid[])
+)
 union all
-select null, false, null, null, null, null, null, null, event_id
+select null, false, null, null, null, null, null, null, null, event_id
 from inbox
-where event_id = any ($2::text[]::uuid[])
+where event_id = any ($3::text[]::uuid[])

@@ -9,7 +9,7 @@ with change as (
     select *
     from jsonb_to_recordset($1::jsonb) as change (
         order_id uuid, version bigint, user_id uuid, amount_minor bigint, currency text, payment_method text,
-        is_cancelled boolean, at timestamptz
+        payment_due_at timestamptz, is_cancelled boolean, at timestamptz
     )
 ), gate as (
     select orders.id
@@ -24,6 +24,7 @@ with change as (
         amount_minor = change.amount_minor,
         currency = change.currency,
         payment_method = change.payment_method,
+        payment_due_at = change.payment_due_at,
         cancelled_at = case when change.is_cancelled then coalesce(orders.cancelled_at, change.at) end
     from gate
     join change on change.order_id = gate.id
@@ -57,18 +58,18 @@ with change as (
     join state on state.id = handled.order_id
 ), outbox as (
     insert into outbox_messages (
-        event_id, event_type, routing_key, ordering_key, aggregate_id, payload, headers, occurred_at
+        event_id, event_type, routing_key, ordering_key, aggregate_id, payload, headers, occurred_at, due_at
     )
     select
         message.event_id, message.event_type, message.routing_key, message.ordering_key, message.aggregate_id,
-        message.payload, message.headers, now()
+        message.payload, message.headers, now(), coalesce(message.due_at, now())
     from rows from (
         jsonb_to_recordset($4::jsonb) as (
             event_id uuid, event_type text, routing_key text, ordering_key text, aggregate_id uuid, payload jsonb,
-            headers jsonb
+            headers jsonb, due_at timestamptz
         )
     ) with ordinality as message (
-        event_id, event_type, routing_key, ordering_key, aggregate_id, payload, headers, place
+        event_id, event_type, routing_key, ordering_key, aggregate_id, payload, headers, due_at, place
     )
     join paid on paid.id = message.aggregate_id
     order by message.place
