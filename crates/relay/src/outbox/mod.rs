@@ -15,7 +15,7 @@ use crate::broker::Broker;
 use crate::crash_point::crash_point;
 use crate::database::DatabaseError;
 use crate::topology::Topology;
-use floor::Floor;
+use floor::{Floor, Slice};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -219,7 +219,7 @@ struct Carried {
 }
 
 type Underway<'a> = BoxFuture<'a, (Publisher, u64, Result<Carried, Trouble>)>;
-type Polling<'a> = BoxFuture<'a, Result<Vec<Row>, DatabaseError>>;
+type Polling<'a> = BoxFuture<'a, Result<(Vec<Row>, Slice), DatabaseError>>;
 
 /// The state of one term of office.
 struct Term<'a> {
@@ -272,7 +272,7 @@ impl<'a> Term<'a> {
             }
             self.begin_poll();
             tokio::select! {
-                Some(rows) = answer(&mut self.polling) => self.begin_window(rows?),
+                Some(polled) = answer(&mut self.polling) => self.begin_window(polled?),
                 Some((publisher, window, carried)) = self.windows.next() => {
                     self.end_window(publisher, window, &carried?);
                 }
@@ -317,18 +317,17 @@ impl<'a> Term<'a> {
             rows: i64::from(self.outbox.settings.window),
             partitions: self.session.usable(),
             in_flight: self.in_flight.values().flatten().map(|(id, _)| *id).collect(),
-            begin: self.floor.begin(std::time::Instant::now()),
+            after: self.floor.begin(std::time::Instant::now()),
         };
         let store = self.store;
         self.cadence.polling();
         self.polling = Some(Box::pin(async move { store.poll(&poll).await }));
     }
 
-    fn begin_window(&mut self, mut rows: Vec<Row>) {
+    fn begin_window(&mut self, (mut rows, slice): (Vec<Row>, Slice)) {
         self.polling = None;
-        let full = rows.len() >= usize::from(self.outbox.settings.window);
-        self.cadence.polled(rows.len(), full);
-        self.floor.found(&rows, full, std::time::Instant::now());
+        let more = self.floor.found(slice, std::time::Instant::now());
+        self.cadence.polled(rows.len(), more);
         // A partition may have been given up since the poll was sent.
         let usable = self.session.usable();
         rows.retain(|row| usable.contains(row.partition));

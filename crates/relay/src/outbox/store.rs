@@ -1,10 +1,9 @@
 //! The statements on one service's outbox, over one session.
 
-use super::floor::Place;
+use super::floor::{Place, Slice};
 use super::window::{Failure, Row};
 use crate::backoff::Backoff;
 use crate::database::{self, DatabaseError, in_schema, within};
-use std::time::SystemTime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
@@ -15,8 +14,8 @@ pub(super) struct Poll {
     pub(super) partitions: super::lease::Partitions,
     /// Rows on their way already; they still wait, as far as the database knows.
     pub(super) in_flight: Vec<i64>,
-    /// Where to begin; `None` for the very start.
-    pub(super) begin: Option<Place>,
+    /// The place after which to begin.
+    pub(super) after: Place,
 }
 
 /// A row after an attempt that failed.
@@ -66,11 +65,11 @@ impl Store {
         })
     }
 
-    pub(super) async fn poll(&self, poll: &Poll) -> Result<Vec<Row>, DatabaseError> {
+    /// The rows to publish, and what was looked at to find them.
+    pub(super) async fn poll(&self, poll: &Poll) -> Result<(Vec<Row>, Slice), DatabaseError> {
         let all = poll.partitions == super::lease::Partitions::ALL;
         let ours: Vec<i32> = poll.partitions.iter().map(i32::from).collect();
-        // Due before anything was ever written.
-        let (due, id) = poll.begin.unwrap_or((SystemTime::UNIX_EPOCH, 0));
+        let (due, id) = poll.after;
         let values: [&(dyn ToSql + Sync); 8] = [
             &poll.rows,
             &MOST_BYTES,
@@ -82,9 +81,7 @@ impl Store {
             &id,
         ];
         let rows = within(self.client.query(&self.poll, &values)).await?;
-        rows.iter()
-            .map(|row| read(row).map_err(DatabaseError::from))
-            .collect()
+        Ok(looked_at(&rows, poll.rows)?)
     }
 
     pub(super) async fn mark(&self, ids: &[i64]) -> Result<(), DatabaseError> {
@@ -117,17 +114,41 @@ impl Store {
     }
 }
 
+/// What a poll answers: in every row the slice of at most `most` rows, and in each but a lone one a row to publish.
+fn looked_at(rows: &[tokio_postgres::Row], most: i64) -> Result<(Vec<Row>, Slice), tokio_postgres::Error> {
+    let Some(any) = rows.first() else {
+        return Ok((Vec::new(), Slice::default()));
+    };
+    let mut taken = Vec::with_capacity(rows.len());
+    for row in rows {
+        if row.try_get::<_, Option<i64>>("id")?.is_some() {
+            taken.push(read(row)?);
+        }
+    }
+    let place = |due, id| -> Result<Option<Place>, tokio_postgres::Error> {
+        Ok(any.try_get::<_, Option<_>>(due)?.zip(any.try_get(id)?))
+    };
+    let slice = Slice {
+        first: place("first_due", "first_id")?,
+        last: place("last_due", "last_id")?,
+        full: any.try_get::<_, i64>("size")? >= most,
+        skipped: any.try_get("skipped")?,
+        taken: taken.len(),
+    };
+    Ok((taken, slice))
+}
+
 fn read(row: &tokio_postgres::Row) -> Result<Row, tokio_postgres::Error> {
-    let partition: i32 = row.try_get(5)?;
+    let partition: i32 = row.try_get("partition")?;
     Ok(Row {
-        id: row.try_get(0)?,
-        due_at: row.try_get(1)?,
-        event_type: row.try_get(2)?,
-        routing_key: row.try_get(3)?,
-        ordering_key: row.try_get(4)?,
+        id: row.try_get("id")?,
+        due_at: row.try_get("due_at")?,
+        event_type: row.try_get("event_type")?,
+        routing_key: row.try_get("routing_key")?,
+        ordering_key: row.try_get("ordering_key")?,
         partition: u8::try_from(partition & 63).unwrap_or_default(),
-        body: row.try_get(6)?,
-        headers: row.try_get(7)?,
+        body: row.try_get("body")?,
+        headers: row.try_get("headers")?,
     })
 }
 
