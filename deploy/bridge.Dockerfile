@@ -20,6 +20,7 @@ WORKDIR /shop
 COPY host-bridge/topology.toml host-bridge/topology.toml
 COPY migrations migrations
 COPY demo demo
+COPY audit audit
 USER 10001
 EXPOSE 8000 9100
 ENTRYPOINT ["host-bridge"]

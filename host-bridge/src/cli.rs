@@ -3,10 +3,13 @@
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use embedded_host::VariableSource;
+use relay::operator::ItemId;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+use crate::moment::{Since, age};
 
 /// Runs a Spin application, and carries events between its outbox tables, RabbitMQ and its components.
 ///
@@ -45,6 +48,13 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Load demo data; safe to repeat
     Seed(Seed),
+    /// Look at what no service or queue would take, and say what is to become of it
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// Publish again what was published, after a broker was lost; relays must run
+    Replay(Replay),
+    /// Check on the live application what must always be true of it
+    Audit(Audit),
 }
 
 #[derive(Args)]
@@ -175,7 +185,7 @@ pub(crate) struct HostArgs {
 
 #[derive(Args)]
 #[command(next_help_heading = "Events")]
-pub(crate) struct BridgeArgs {
+pub(crate) struct OutboxArgs {
     /// Exchanges, queues and outboxes
     #[arg(
         long,
@@ -192,6 +202,13 @@ pub(crate) struct BridgeArgs {
     /// Where the tables of a service are that has moved to a database of its own: `ordering=postgres://…` (repeatable)
     #[arg(long, env = "SHOP_OUTBOX_URL", hide_env_values = true, value_delimiter = ' ', value_parser = pair::<String>, value_name = "SERVICE=URL")]
     pub(crate) outbox_url: Vec<(String, String)>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Events")]
+pub(crate) struct BridgeArgs {
+    #[command(flatten)]
+    pub(crate) outboxes: OutboxArgs,
 
     /// RabbitMQ: `amqp://user:…@host/vhost`
     #[arg(long, env = "SHOP_AMQP_URL", hide_env_values = true, value_name = "URL")]
@@ -279,6 +296,183 @@ pub(crate) struct Seed {
     pub(crate) folder: PathBuf,
 }
 
+#[derive(Subcommand)]
+pub(crate) enum DeadLetters {
+    /// List what waits for an operator, oldest first
+    List(List),
+    /// Show all that is known of one
+    Show(Show),
+    /// Try them again: a letter goes to the queue that it died in, a parked row is due at once
+    Retry(Retry),
+    /// Say that nothing is to become of them
+    Discard(Discard),
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) chosen: FilterArgs,
+
+    /// For programs: an array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) outboxes: OutboxArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// As the list names it: `letter:45` or `outbox:ordering:123`
+    pub(crate) id: ItemId,
+
+    /// For programs: an object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) outboxes: OutboxArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    pub(crate) meant: Meant,
+
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+
+    /// RabbitMQ, needed for letters alone: `amqp://user:…@host/vhost`
+    #[arg(long, env = "SHOP_AMQP_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) amqp_url: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) outboxes: OutboxArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Discard {
+    #[command(flatten)]
+    pub(crate) meant: Meant,
+
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+
+    #[command(flatten)]
+    pub(crate) outboxes: OutboxArgs,
+}
+
+/// Which of those that wait are meant, and how.
+#[derive(Args)]
+pub(crate) struct Meant {
+    /// As the list names them: `letter:45`, `outbox:ordering:123`
+    #[arg(required_unless_present = "all", value_name = "ID")]
+    pub(crate) ids: Vec<ItemId>,
+
+    /// All that the list would show with the same filters
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+
+    #[command(flatten)]
+    pub(crate) chosen: FilterArgs,
+
+    /// Who does it, for the record; by default the user of this process
+    #[arg(long, env = "SHOP_OPERATOR", value_name = "NAME")]
+    pub(crate) by: Option<String>,
+
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// For programs: an array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct FilterArgs {
+    /// Of this service: its queues and its outbox (repeatable)
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) service: Vec<String>,
+
+    /// Of this event type (repeatable)
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Vec<String>,
+
+    /// That wait for longer than this: `90s`, `30m`, `2h`, `7d`
+    #[arg(long, value_parser = age, value_name = "AGE")]
+    pub(crate) older_than: Option<Duration>,
+
+    /// About this: the value of the topology's `correlate_by`, an order's id in the shop
+    #[arg(long, visible_alias = "order", value_name = "ID")]
+    pub(crate) about: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// What was published since then: `2026-01-31T12:00:00Z`, or how long ago: `90s`, `30m`, `2h`, `7d`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Since,
+
+    /// Of this service's outbox (repeatable)
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) service: Vec<String>,
+
+    /// Of this event type (repeatable)
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Vec<String>,
+
+    /// Who does it, for the record; by default the user of this process
+    #[arg(long, env = "SHOP_OPERATOR", value_name = "NAME")]
+    pub(crate) by: Option<String>,
+
+    /// Only say how many they are
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// For programs: an array of objects
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) outboxes: OutboxArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct Audit {
+    /// Postgres, with an admin's login
+    #[arg(
+        long,
+        env = "SHOP_ADMIN_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub(crate) database_url: String,
+
+    /// Where a service lives in a database of its own, with an admin's login: `ordering=postgres://…` (repeatable)
+    #[arg(long, value_parser = pair::<String>, value_name = "SERVICE=URL")]
+    pub(crate) service_database_url: Vec<(String, String)>,
+
+    /// What is asked: `facts/<service>/<name>.sql`, `views.sql`, `checks/<name>.sql`, `reports/<name>.sql`
+    #[arg(long, env = "SHOP_AUDIT", default_value = "audit", value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+
+    /// For how long something must have been left alone to count as quiet: `90s`, `30m`, `2h`
+    #[arg(long, default_value = "60s", value_parser = age, value_name = "AGE")]
+    pub(crate) grace: Duration,
+
+    /// How many seconds after a violation it is looked whether it is still there
+    #[arg(long, default_value = "5", value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) recheck: Duration,
+
+    /// For programs: an object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What is wrong with a command line, on one line. A value that is refused is not repeated: it may be a secret.
 pub(crate) fn one_line(error: &clap::Error) -> String {
     let source = std::error::Error::source(error);
@@ -322,7 +516,10 @@ mod tests {
 
     #[test]
     fn every_flag_of_every_command_is_explained() {
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        let mut commands: Vec<&clap::Command> = cli.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
             for argument in command.get_arguments() {
                 assert!(
                     argument.get_help().is_some(),
@@ -350,6 +547,12 @@ mod tests {
         );
         let line = wrong(&["relay", "--amqp-url", "x", "--events-key", "y"]);
         assert!(line.contains("--database-url") && !line.contains('\n'), "{line}");
+        let line = wrong(&["dead-letters", "retry", "--database-url", "x"]);
+        assert!(line.contains("<ID>") && !line.contains('\n'), "{line}");
+        let line = wrong(&["dead-letters", "discard", "letter:1", "--database-url", "x"]);
+        assert!(line.contains("--reason"), "{line}");
+        let line = wrong(&["dead-letters", "show", "parcel:1", "--database-url", "x"]);
+        assert!(line.contains("letter:45"), "{line}");
         let line = wrong(&["rely"]);
         assert!(line.contains("rely") && !line.contains('\n'), "{line}");
     }

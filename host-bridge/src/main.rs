@@ -1,11 +1,17 @@
 //! The one native process of the shop: serves its components (`serve`), carries events between outbox tables, RabbitMQ
-//! and services (`relay`), or both (`up`); and prepares databases (`migrate`, `seed`). What it does lives in the crates
-//! `embedded-host` and `relay`; here are the command line, the wiring, logs, metrics and signals.
+//! and services (`relay`), or both (`up`); prepares databases (`migrate`, `seed`); and is what an operator works with
+//! (`dead-letters`, `replay`, `audit`). What it does lives in the crates `embedded-host` and `relay`; here are the command line,
+//! the wiring, logs, metrics and signals.
 
+mod audit;
 mod cli;
 mod database;
+mod dead_letters;
 mod migrate;
+mod moment;
 mod observe;
+mod print;
+mod replay;
 mod run;
 mod seed;
 mod signals;
@@ -60,6 +66,9 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Up(up) => run::up(up).await,
             Command::Migrate(migrate) => migrate::migrate(migrate).await,
             Command::Seed(seed) => seed::seed(seed).await,
+            Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
+            Command::Replay(replay) => replay::replay(replay).await,
+            Command::Audit(audit) => audit::audit(audit).await,
         }
     })
 }

@@ -143,19 +143,15 @@ impl Plan<'_> {
     }
 
     async fn grant(&self, client: &Client, service: &str) -> anyhow::Result<()> {
-        let has_outbox = client
-            .query_one(
-                "select to_regclass(format('%I.outbox_messages', $1::text)) is not null",
-                &[&service],
-            )
-            .await
-            .map_err(explained)?
-            .try_get::<_, bool>(0)?;
         if self.topology.outboxes.iter().any(|outbox| outbox == service) {
-            ensure!(
-                has_outbox,
-                "the topology reads its outbox, but it has no table outbox_messages"
-            );
+            let lacking: Option<String> = client
+                .query_one(include_str!("sql/lacking.sql"), &[&service])
+                .await
+                .map_err(explained)?
+                .try_get(0)?;
+            if let Some(lacking) = lacking {
+                bail!("the topology reads its outbox, but it has no {lacking}");
+            }
         }
         if self.topology.services().contains(service) {
             let generator = include_str!("sql/grants.sql");

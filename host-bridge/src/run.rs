@@ -95,7 +95,10 @@ fn host_config(args: HostArgs, on_write: Option<OnWrite>) -> embedded_host::Conf
 }
 
 fn bridge_config(args: BridgeArgs, events_url: String) -> anyhow::Result<relay::Config> {
-    let topology = Topology::load(&args.topology)?;
+    let BridgeArgs {
+        outboxes, amqp_url, ..
+    } = args;
+    let topology = Topology::load(&outboxes.topology)?;
     let key = match (args.events_key, args.events_key_file) {
         (_, Some(file)) => {
             std::fs::read_to_string(&file).with_context(|| format!("events key {}", file.display()))?
@@ -103,7 +106,7 @@ fn bridge_config(args: BridgeArgs, events_url: String) -> anyhow::Result<relay::
         (key, None) => key.unwrap_or_default(),
     };
     let key = SigningKey::parse(key.trim()).context("the events key is not usable")?;
-    let mut config = relay::Config::new(topology, args.database_url, args.amqp_url, events_url, key);
-    config.outbox_urls = args.outbox_url.into_iter().collect();
+    let mut config = relay::Config::new(topology, outboxes.database_url, amqp_url, events_url, key);
+    config.outbox_urls = outboxes.outbox_url.into_iter().collect();
     Ok(config)
 }

@@ -23,6 +23,8 @@ struct Project {
     folder: PathBuf,
     one: String,
     two: String,
+    /// Not there unless a test says so.
+    three: String,
     database: String,
     url: String,
     admin: Client,
@@ -45,6 +47,7 @@ impl Project {
             folder,
             one,
             two,
+            three: format!("three_{}", &unique[16..]),
             database,
             url,
             admin,
@@ -112,14 +115,14 @@ impl Project {
     }
 
     async fn clear(self) {
-        let (one, two, database) = (&self.one, &self.two, &self.database);
+        let (one, two, three, database) = (&self.one, &self.two, &self.three, &self.database);
         self.admin
             .batch_execute(&format!("drop database {database} with (force)"))
             .await
             .unwrap();
-        for service in [one, two] {
+        for service in [one, two, three] {
             self.admin
-                .batch_execute(&format!("drop role shop_{service}"))
+                .batch_execute(&format!("drop role if exists shop_{service}"))
                 .await
                 .unwrap();
         }
@@ -129,6 +132,8 @@ impl Project {
 
 const OUTBOX: &str = "
     create table outbox_messages (id bigint primary key);
+    create index outbox_messages_due on outbox_messages (id);
+    create index outbox_messages_key on outbox_messages (id);
     create table inbox (event_id uuid primary key);
     create table secrets (word text);
     insert into secrets values ('mine');";
@@ -309,6 +314,24 @@ async fn what_is_wrong_with_a_migration_is_told_in_one_line() {
     project.write("passwords.toml", "this is not toml: hunter2");
     let output = project.migrate().await;
     assert!(!stderr(&output).contains("hunter2"), "{}", stderr(&output));
+    project.write("passwords.toml", "");
+    let lacking = "create table outbox_messages (id bigint primary key);
+        create index outbox_messages_due on outbox_messages (id);
+        create table other (id int); create index outbox_messages_key on other (id);";
+    std::fs::remove_file(project.path(&format!("migrations/{}/V2__broken.sql", project.two))).unwrap();
+    let topology = format!(
+        "exchange = 'e'\ndead_letters = 'd'\noutboxes = ['{}', '{}']",
+        project.one, project.three
+    );
+    project.write("topology.toml", &topology);
+    project.write(&format!("migrations/{}/V1__things.sql", project.three), lacking);
+    let output = project.migrate().await;
+    assert_eq!(output.status.code(), Some(1));
+    let last = stderr(&output).lines().last().unwrap().to_owned();
+    assert!(
+        last.contains(&project.three) && last.ends_with("it has no index outbox_messages_key"),
+        "{last}"
+    );
     assert!(Path::new(&project.path("migrations")).exists());
     project.clear().await;
 }

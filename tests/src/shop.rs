@@ -8,10 +8,11 @@ use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use event_batch::SigningKey;
 use rand::Rng as _;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio_postgres::NoTls;
@@ -334,6 +335,73 @@ impl Shop {
             .current_dir(root())
             .env("SHOP_ADMIN_DATABASE_URL", self.database.as_str());
         Ok(command)
+    }
+
+    /// What an operator's command of the bridge comes to, run on this shop.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub async fn operate(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.bridge()?;
+        command.args(["--log-level", "warn"]).args(arguments);
+        self.relay_with(&mut command)?;
+        Ok(command.output().await?)
+    }
+
+    /// What `host-bridge audit` says of a database, by default of the shop's own: the checks that found violations, and
+    /// its whole answer. Nothing counts as under way that nobody touched for a second.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub async fn audit(&self, database: Option<&Url>) -> Result<(Vec<String>, Value)> {
+        let mut command = self.bridge()?;
+        if let Some(database) = database {
+            command.env("SHOP_ADMIN_DATABASE_URL", database.as_str());
+        }
+        command.args([
+            "--log-level",
+            "warn",
+            "audit",
+            "--json",
+            "--grace",
+            "1s",
+            "--recheck",
+            "1",
+        ]);
+        let output = command.output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let answer: Value = serde_json::from_slice(&output.stdout).with_context(|| said.to_string())?;
+        let checks = answer["checks"].as_array().context("no checks")?;
+        let violated: Vec<String> = checks
+            .iter()
+            .filter(|check| check["found"] != json!([]))
+            .filter_map(|check| check["name"].as_str().map(str::to_owned))
+            .collect();
+        ensure!(
+            output.status.success() == violated.is_empty(),
+            "{}: {said}",
+            output.status
+        );
+        Ok((violated, answer))
+    }
+
+    /// Checks that nothing is wrong with the shop, once what is under way has come to rest.
+    ///
+    /// # Errors
+    /// If something still is after a while; the error says what.
+    pub async fn expect_clean_audit(&self) -> Result<Value> {
+        eventually("the audit finds nothing", PATIENCE, async || {
+            let (violated, answer) = self.audit(None).await?;
+            ensure!(violated.is_empty(), "{answer}");
+            Ok(Some(answer))
+        })
+        .await
+    }
+
+    /// The shop's database, for its owner.
+    #[must_use]
+    pub fn database_url(&self) -> &Url {
+        &self.database
     }
 
     async fn run(&self, command: &mut Command) -> Result<()> {

@@ -3,11 +3,12 @@
 use crate::broker::Broker;
 use crate::database::{self, DatabaseError};
 use crate::dead_letters::DeadLetters;
+use crate::lookout::Lookout;
 use crate::outbox::{Outbox, RelaySettings};
 use crate::prune::{Prune, PruneSettings};
 use crate::shuttle::post::Services;
 use crate::shuttle::{Shuttle, ShuttleSettings};
-use crate::topology::Topology;
+use crate::topology::{BRIDGE, Topology};
 use event_batch::SigningKey;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+/// How often it is looked at what waits for an operator.
+const LOOKOUT: Duration = Duration::from_secs(5);
 
 /// What a bridge needs.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ pub struct Config {
     pub relay: RelaySettings,
     pub shuttle: ShuttleSettings,
     pub prune: PruneSettings,
+    /// How often it is looked at what waits for an operator.
+    pub lookout: Duration,
 }
 
 impl Config {
@@ -57,6 +63,7 @@ impl Config {
             relay: RelaySettings::default(),
             shuttle: ShuttleSettings::default(),
             prune: PruneSettings::default(),
+            lookout: LOOKOUT,
         }
     }
 }
@@ -191,11 +198,29 @@ impl Bridge {
     fn start_housekeeping(&mut self, config: &Config, databases: &Databases) {
         let dead_letters = DeadLetters {
             queue: config.topology.dead_letters.clone(),
+            correlate_by: config.topology.correlate_by.clone(),
             consumers: self.consumers.clone(),
             database: databases.own.clone(),
             drain: self.drain.clone(),
         };
         self.tasks.spawn(dead_letters.run());
+        let outboxes = config.topology.outboxes.iter();
+        let lookout = Lookout {
+            queues: config
+                .topology
+                .queues
+                .iter()
+                .map(|queue| queue.name.clone())
+                .collect(),
+            outboxes: outboxes
+                .map(|service| (service.clone(), databases.moved.get(service).cloned()))
+                .collect(),
+            own: databases.own.clone(),
+            correlate_by: config.topology.correlate_by.clone(),
+            interval: config.lookout,
+            drain: self.drain.clone(),
+        };
+        self.tasks.spawn(lookout.run());
         for service in config.topology.services() {
             let prune = Prune {
                 service: service.to_owned(),
@@ -218,9 +243,9 @@ impl Databases {
     fn parse(config: &Config) -> Result<Self, StartError> {
         let known: BTreeSet<&str> = config.topology.services();
         for service in config.outbox_urls.keys() {
-            if !known.contains(service.as_str()) {
+            if !known.contains(service.as_str()) || service == BRIDGE {
                 return Err(StartError(format!(
-                    "an outbox url is given for {service:?}, which the topology has not"
+                    "an outbox url is given for {service:?}, which the topology has not, or which cannot move"
                 )));
             }
         }
@@ -257,7 +282,7 @@ fn postgres(url: &str) -> Result<tokio_postgres::Config, StartError> {
         .map_err(|error| StartError(format!("a database url cannot be read: {error}")))
 }
 
-fn amqp_uri(url: &str) -> Result<AMQPUri, StartError> {
+pub(crate) fn amqp_uri(url: &str) -> Result<AMQPUri, StartError> {
     let uri: AMQPUri = url
         .parse()
         .map_err(|error| StartError(format!("the amqp url cannot be read: {error}")))?;

@@ -4,6 +4,7 @@
 use crate::backoff::{Backoff, Condition};
 use crate::broker::Broker;
 use crate::database::{self, DatabaseError, within};
+use crate::notices::{self, About};
 use crate::outbox::message::ORDERING_KEY;
 use crate::shuttle::text_header;
 use futures::StreamExt;
@@ -27,7 +28,7 @@ pub(crate) const DEAD_ROUTING_KEY: &str = "dead-routing-key";
 /// Milliseconds since 1970.
 pub(crate) const DEAD_AT: &str = "dead-at";
 /// The header that the broker writes into what it dead-letters itself.
-const X_DEATH: &str = "x-death";
+pub(crate) const X_DEATH: &str = "x-death";
 
 const PREFETCH: u16 = 50;
 const REOPEN: Backoff = Backoff {
@@ -38,6 +39,8 @@ const BROKER_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct DeadLetters {
     pub(crate) queue: String,
+    /// The field of an event's data that says what it is about, if the bridge is to tell of dead letters.
+    pub(crate) correlate_by: Option<String>,
     pub(crate) consumers: Broker,
     pub(crate) database: tokio_postgres::Config,
     pub(crate) drain: CancellationToken,
@@ -86,7 +89,7 @@ impl DeadLetters {
         condition.up();
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
-            let letter = Letter::of(&delivery);
+            let letter = Letter::of(&delivery, self.correlate_by.as_deref());
             letter.write(&client, &insert).await?;
             let ack = delivery.ack(BasicAckOptions::default());
             timeout(BROKER_PATIENCE, ack)
@@ -122,10 +125,11 @@ struct Letter {
     properties: String,
     headers: String,
     died_at_ms: f64,
+    about: Option<About>,
 }
 
 impl Letter {
-    fn of(delivery: &Delivery) -> Self {
+    fn of(delivery: &Delivery, correlate_by: Option<&str>) -> Self {
         let properties = &delivery.properties;
         let death = Death::of(properties);
         let text = std::str::from_utf8(&delivery.data).ok();
@@ -162,6 +166,7 @@ impl Letter {
                 .map_or_else(|| json!({}), table)
                 .to_string(),
             died_at_ms: death.at_ms,
+            about: event.as_ref().and_then(|event| About::of(event, correlate_by?)),
         }
     }
 
@@ -180,7 +185,12 @@ impl Letter {
     }
 
     async fn insert(&self, client: &Client, insert: &Statement) -> Result<(), DatabaseError> {
-        let values: [&(dyn ToSql + Sync); 11] = [
+        let notice = self.about.as_ref().map(|about| {
+            let event_type = self.event_type.as_deref();
+            notices::dead_lettered(about, event_type, &self.queue)
+        });
+        let notices = notices::rows(notice);
+        let values: [&(dyn ToSql + Sync); 12] = [
             &self.queue,
             &self.event_id,
             &self.event_type,
@@ -192,6 +202,7 @@ impl Letter {
             &self.properties,
             &self.headers,
             &self.died_at_ms,
+            &notices,
         ];
         within(client.execute(insert, &values)).await.map(drop)
     }
@@ -283,7 +294,7 @@ fn value(value: &AMQPValue) -> Value {
 }
 
 /// Postgres keeps no NUL in a text.
-fn clean(text: String) -> String {
+pub(crate) fn clean(text: String) -> String {
     if text.contains('\0') {
         text.replace('\0', "\u{fffd}")
     } else {
@@ -324,7 +335,10 @@ mod tests {
         headers.insert(DEAD_ROUTING_KEY.into(), text("order.created"));
         headers.insert(DEAD_AT.into(), AMQPValue::LongLongInt(1500));
         headers.insert(ORDERING_KEY.into(), text("o1"));
-        let letter = Letter::of(&delivery(br#"{"id": "e1", "type": "OrderCreated"}"#, headers));
+        let letter = Letter::of(
+            &delivery(br#"{"id": "e1", "type": "OrderCreated"}"#, headers),
+            None,
+        );
         assert_eq!(
             (letter.queue.as_str(), letter.event_id.as_str()),
             ("a_queue", "e1")
@@ -348,7 +362,7 @@ mod tests {
             X_DEATH.into(),
             AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::FieldTable(death)])),
         );
-        let letter = Letter::of(&delivery(b"{}", headers));
+        let letter = Letter::of(&delivery(b"{}", headers), None);
         assert_eq!(letter.reason, "dead-lettered by RabbitMQ: delivery_limit");
         assert_eq!(letter.routing_key.as_deref(), Some("order.paid"));
         assert_eq!(letter.event_id, "message s:1");
@@ -357,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_json_is_kept_as_it_is() {
-        let letter = Letter::of(&delivery(b"\xff\x00", FieldTable::default()));
+        let letter = Letter::of(&delivery(b"\xff\x00", FieldTable::default()), None);
         assert_eq!((letter.payload, letter.body.as_slice()), (None, &b"\xff\x00"[..]));
     }
 }

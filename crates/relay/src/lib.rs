@@ -1,7 +1,7 @@
 //! The bridge between the outbox tables of services, RabbitMQ, and the services' HTTP endpoints.
 //!
 //! `outbox` carries events from the tables to the broker, `shuttle` from the broker to the services, and
-//! `dead_letters` writes down those that no service would take. What is decided without I/O (`outbox::window`,
+//! `dead_letters` writes down those that no service would take; `operator` is what people do about them. What is decided without I/O (`outbox::window`,
 //! `outbox::lease`, `shuttle::line`) is public, so that a simulation can drive it. Nothing here knows of any application:
 //! that is in the [`Topology`].
 
@@ -11,7 +11,10 @@ mod broker;
 pub mod crash_point;
 mod database;
 mod dead_letters;
+mod lookout;
 mod metrics;
+pub mod notices;
+pub mod operator;
 pub mod outbox;
 mod prune;
 pub mod shuttle;

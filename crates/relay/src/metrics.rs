@@ -46,6 +46,14 @@ pub fn describe() {
         "bridge_queue_paused",
         "1 while a queue waits for its service to answer"
     );
+    describe_gauge!(
+        "bridge_dead_letters_open",
+        "Dead letters that wait for an operator, by queue"
+    );
+    describe_gauge!(
+        "bridge_outbox_parked",
+        "Parked outbox rows that wait for an operator, by service"
+    );
     describe_counter!(
         "bridge_dead_letters_total",
         "Events that went to the dead letters, by queue"

@@ -1,5 +1,6 @@
-//! Removes what has been kept long enough: processed outbox rows after 7 days, inbox ids after 30 (R9). In
-//! small steps with pauses between them, so that nobody else notices.
+//! Removes what has been kept long enough: processed outbox rows after 7 days, inbox ids after 30 (R9), answers by
+//! idempotency key after a day, resolved dead letters after 90 days. In small steps with pauses between them, so that
+//! nobody else notices. Which of these tables a service has is seen when it is looked at.
 
 use crate::backoff::Condition;
 use crate::database::{self, DatabaseError, in_schema, within};
@@ -20,6 +21,10 @@ pub struct PruneSettings {
     pub outbox: Duration,
     /// Ids of handled events.
     pub inbox: Duration,
+    /// Answers by idempotency key.
+    pub idempotency_keys: Duration,
+    /// Dead letters that an operator has dealt with.
+    pub dead_letters: Duration,
     pub interval: Duration,
 }
 
@@ -29,6 +34,8 @@ impl Default for PruneSettings {
         Self {
             outbox: 7 * DAY,
             inbox: 30 * DAY,
+            idempotency_keys: DAY,
+            dead_letters: 90 * DAY,
             interval: Duration::from_secs(600),
         }
     }
@@ -66,15 +73,46 @@ impl Prune {
         let client = database::connect(&self.database, &format!("prune {}", self.service)).await?;
         let outbox = self.prune_outbox(&client).await?;
         let inbox = self.prune_inbox(&client).await?;
-        if outbox + inbox > 0 {
+        let keys = include_str!("sql/prune_idempotency_keys.sql");
+        let keys = self.prune_oldest(&client, "idempotency_keys", keys, self.settings.idempotency_keys);
+        let keys = keys.await?;
+        let letters = include_str!("sql/prune_dead_letters.sql");
+        let letters = self.prune_oldest(&client, "dead_letters", letters, self.settings.dead_letters);
+        let letters = letters.await?;
+        if outbox + inbox > 0 || keys + letters > 0 {
             info!(
                 service = self.service,
                 outbox_rows = outbox,
                 inbox_ids = inbox,
+                idempotency_keys = keys,
+                dead_letters = letters,
                 "pruned"
             );
         }
         Ok(())
+    }
+
+    /// By a step that removes the oldest rows, at most so many, that are older than they are kept.
+    async fn prune_oldest(
+        &self,
+        client: &Client,
+        table: &str,
+        sql: &str,
+        kept: Duration,
+    ) -> Result<u64, DatabaseError> {
+        if !self.may_prune(client, table).await? {
+            return Ok(0);
+        }
+        let step = within(client.prepare(&in_schema(sql, &self.service))).await?;
+        let mut total = 0;
+        loop {
+            let removed = within(client.execute(&step, &[&STEP, &kept.as_secs_f64()])).await?;
+            total += removed;
+            if removed < STEP.cast_unsigned() {
+                return Ok(total);
+            }
+            sleep(BETWEEN_STEPS).await;
+        }
     }
 
     async fn prune_outbox(&self, client: &Client) -> Result<i64, DatabaseError> {

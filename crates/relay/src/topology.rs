@@ -5,6 +5,9 @@ use serde::Deserialize;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
+/// The schema of the bridge itself, and the source of the events that it tells.
+pub const BRIDGE: &str = "bridge";
+
 /// Exchanges, queues, which service each queue feeds, and whose outbox to read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +22,10 @@ pub struct Topology {
     /// Services with a table `outbox_messages` in the schema of their name.
     #[serde(default)]
     pub outboxes: Vec<String>,
+    /// The field of an event's data whose value, a UUID, says what the event is about. Where an event that has it
+    /// becomes a dead letter, the bridge tells of it by an event of its own, about the same thing.
+    #[serde(default)]
+    pub correlate_by: Option<String>,
     #[serde(default, rename = "queue")]
     pub queues: Vec<Queue>,
 }
@@ -77,6 +84,13 @@ impl Topology {
         self.outboxes.iter().map(String::as_str).chain(fed).collect()
     }
 
+    /// The service that a queue feeds; `None` if the topology does not have the queue.
+    #[must_use]
+    pub fn service_of(&self, queue: &str) -> Option<&str> {
+        let queue = self.queues.iter().find(|known| known.name == queue)?;
+        Some(&queue.service)
+    }
+
     fn check(&self) -> Result<(), String> {
         check_name("exchange", &self.exchange)?;
         check_name("dead_letters", &self.dead_letters)?;
@@ -86,6 +100,11 @@ impl Topology {
         check_unique("outboxes", self.outboxes.iter())?;
         for service in self.services() {
             check_service(service)?;
+        }
+        if self.correlate_by.is_some() && !self.outboxes.iter().any(|outbox| outbox == BRIDGE) {
+            return Err(format!(
+                "with correlate_by the bridge tells events, yet {BRIDGE:?} is not among the outboxes"
+            ));
         }
         check_unique("queue names", self.queues.iter().map(|queue| &queue.name))?;
         for queue in &self.queues {
@@ -247,6 +266,10 @@ mod tests {
             (GOOD.replace("order.completed", "order.*"), "pattern"),
             (GOOD.replace("order.completed", "self.payment.due"), "takes it"),
             (GOOD.replace("payment_order_events", "amq.queue"), "usable"),
+            (
+                format!("correlate_by = \"order_id\"\n{GOOD}"),
+                "among the outboxes",
+            ),
         ] {
             let message = refusal(&text);
             assert!(message.contains(expected), "{message}");

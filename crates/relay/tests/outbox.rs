@@ -373,7 +373,15 @@ async fn what_has_been_kept_long_enough_is_removed_and_nothing_else() {
         from generate_series(1, 3300) n;
         insert into shop.inbox
         select lpad(to_hex(n), 32, '0')::uuid, now() - interval '1 day' * (case when n <= 2500 then 31 else 29 end)
-        from generate_series(1, 2700) n";
+        from generate_series(1, 2700) n;
+        create table shop.idempotency_keys as
+        select n as key, now() - interval '1 hour' * (case when n <= 2500 then 25 else 23 end) as created_at
+        from generate_series(1, 2700) n;
+        insert into bridge.dead_letters (queue, event_id, reason, body, died_at, resolved_at, resolution)
+        select 'q', n, 'r', '', now() - interval '100 days',
+            case when n <= 2700 then now() - interval '1 day' * (case when n <= 2500 then 91 else 89 end) end,
+            case when n <= 2700 then 'discarded' end
+        from generate_series(1, 2701) n";
     stage.database.batch_execute(rows).await.unwrap();
     let service = Service::willing().await;
     let mut config = stage.config(&service.url());
@@ -390,6 +398,14 @@ async fn what_has_been_kept_long_enough_is_removed_and_nothing_else() {
     })
     .await;
     assert_eq!(stage.count("true").await, 1000 + 300 - 100 + 100);
+    for (table, kept) in [("shop.idempotency_keys", 200), ("bridge.dead_letters", 201)] {
+        let left = format!("select count(*) from {table}");
+        eventually(&format!("{table} is pruned"), async || {
+            let left = stage.database.query_one(&left, &[]).await.unwrap();
+            left.get::<_, i64>(0) == kept
+        })
+        .await;
+    }
     bridge.drain(Duration::from_secs(10)).await;
     stage.clear().await;
 }

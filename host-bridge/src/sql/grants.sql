@@ -1,4 +1,4 @@
--- What the bridge ($2) may do in the schema $1: carry the outbox, and prune both tables.
+-- What the bridge ($2) may do in the schema $1: carry the outbox, and prune what has been kept long enough.
 select statement
 from (
     values
@@ -6,6 +6,8 @@ from (
     (2, case when to_regclass(format('%I.outbox_messages', $1::text)) is not null
         then format('grant select, update, delete on %I.outbox_messages to %I', $1::text, $2::text) end),
     (3, case when to_regclass(format('%I.inbox', $1::text)) is not null
-        then format('grant select, delete on %I.inbox to %I', $1::text, $2::text) end)
+        then format('grant select, delete on %I.inbox to %I', $1::text, $2::text) end),
+    (4, case when to_regclass(format('%I.idempotency_keys', $1::text)) is not null
+        then format('grant select, delete on %I.idempotency_keys to %I', $1::text, $2::text) end)
 ) as statements (place, statement)
 order by place

@@ -2,8 +2,11 @@
 //! both.
 
 use anyhow::{Context, Result, ensure};
-use contracts::Event;
+use contracts::{DeadLetterResolved, Event, EventDeadLettered, EventId, OrderCompleted, OrderId};
+use event_batch::CloudEvent;
+use relay::notices::{self, About};
 use shop_tests::environment::{root, variable};
+use shop_tests::events::cloud_event;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use wasmparser::{ComponentExternalKind, Parser, Payload};
@@ -124,6 +127,51 @@ fn the_topology_brings_every_event_to_the_queues_that_its_contract_names() -> Re
             queue["service"].as_str().unwrap_or_default(),
         );
         ensure!(name.starts_with(service), "{name} feeds {service}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_bridge_tells_of_dead_letters_is_what_the_contracts_say() -> Result<()> {
+    let topology = relay::Topology::load(&root().join("host-bridge/topology.toml"))?;
+    let field = topology.correlate_by.as_deref().context("no correlate_by")?;
+    let order_id = OrderId::new();
+    let dead = cloud_event(EventId::new(), &OrderCompleted { order_id }.into())?;
+    let about = About::of(&dead, field).context("an order's event is about nothing")?;
+    let queue = "catalog_order_events";
+    let event_type = Some("OrderCompleted".to_owned());
+    let died = EventDeadLettered {
+        order_id,
+        event_type: event_type.clone(),
+        queue: queue.to_owned(),
+    };
+    let resolved = DeadLetterResolved {
+        order_id,
+        event_type: event_type.clone(),
+        queue: queue.to_owned(),
+        resolution: "retried".to_owned(),
+    };
+    let event_type = event_type.as_deref();
+    for (kind, notice, expected) in [
+        (
+            notices::DEAD_LETTERED,
+            notices::dead_lettered(&about, event_type, queue),
+            Event::from(died),
+        ),
+        (
+            notices::RESOLVED,
+            notices::resolved(&about, event_type, queue, "retried"),
+            resolved.into(),
+        ),
+    ] {
+        assert_eq!(kind.event_type, expected.event_type());
+        assert_eq!(kind.routing_key, expected.routing_key());
+        let told = CloudEvent::from_value(notice.event)?;
+        assert_eq!(told.event_type, expected.event_type());
+        assert_eq!(told.source, expected.source());
+        assert_eq!(told.subject, Some(order_id.to_string()));
+        assert_eq!(told.data, expected.to_data()?);
+        told.time.context("no time")?.parse::<contracts::Timestamp>()?;
     }
     Ok(())
 }

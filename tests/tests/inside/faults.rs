@@ -77,6 +77,7 @@ async fn expect_each_shipped_once(shop: &Shop, orders: i64) -> Result<()> {
         0,
         "dead letters"
     );
+    shop.expect_clean_audit().await?;
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! The shop from the inside: what stands in the tables and at the broker, events handed over by hand, and faults.
 //! Each test has a shop of its own; they run one after another, for some of them stop the servers below.
 
+mod audit;
 mod chaos;
 mod contract;
 mod deadlines;
 mod events;
 mod faults;
 mod grants;
+mod operator;
 mod relays;
 mod steps;
 mod stock;

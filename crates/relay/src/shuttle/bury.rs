@@ -47,7 +47,10 @@ impl Burial {
         let mut headers = properties.headers().clone().unwrap_or_default();
         headers.insert(ShortString::from(DEAD_REASON), text(&reason));
         headers.insert(ShortString::from(DEAD_QUEUE), text(queue));
-        headers.insert(ShortString::from(DEAD_ROUTING_KEY), text(routing_key));
+        // A dead letter that was tried again came by its queue's name, and carries what it was published with at first.
+        if !headers.contains_key(DEAD_ROUTING_KEY) {
+            headers.insert(ShortString::from(DEAD_ROUTING_KEY), text(routing_key));
+        }
         headers.insert(
             ShortString::from(DEAD_AT),
             AMQPValue::LongLongInt(i64::try_from(now).unwrap_or(i64::MAX)),

@@ -91,19 +91,26 @@ impl Stage {
             .unwrap();
         database.batch_execute(OUTBOX).await.unwrap();
         let letters = include_str!("../../../../migrations/bridge/V1__dead_letters.sql");
-        let letters =
-            format!("create schema bridge; set search_path to bridge; {letters}; set search_path to shop");
-        database.batch_execute(&letters).await.unwrap();
+        let operations = include_str!("../../../../migrations/bridge/V2__operations.sql");
+        let bridge = format!(
+            "create schema bridge; set search_path to bridge; {letters}; {operations}; set search_path to shop"
+        );
+        database.batch_execute(&bridge).await.unwrap();
         let topology_text = format!(
             r#"
             exchange = "{name}"
             dead_letters = "{name}.dead"
             unconsumed = ["thing.unheard"]
-            outboxes = ["shop"]
+            outboxes = ["shop", "bridge"]
+            correlate_by = "thing_id"
             [[queue]]
             name = "{name}_things"
             service = "taker"
             bindings = ["thing.happened", "thing.else"]
+            [[queue]]
+            name = "{name}_bridge_events"
+            service = "teller"
+            bindings = ["bridge.dead_lettered", "bridge.dead_letter_resolved"]
             "#
         );
         let topology = Topology::parse(&topology_text).unwrap();
@@ -164,7 +171,8 @@ impl Stage {
             .await
             .unwrap();
         let channel = connection.create_channel().await.unwrap();
-        for queue in [self.queue(), format!("{}.dead", self.name)] {
+        let bridge_events = format!("{}_bridge_events", self.name);
+        for queue in [self.queue(), bridge_events, format!("{}.dead", self.name)] {
             channel
                 .queue_delete(queue.into(), QueueDeleteOptions::default())
                 .await
@@ -209,7 +217,7 @@ pub(crate) async fn write(client: &Client, routing_key: &str, keys: &[&str]) -> 
             (event_id, event_type, routing_key, ordering_key, aggregate_id, payload, occurred_at)
         select event_id, 'ThingHappened', $1, key, gen_random_uuid(),
             jsonb_build_object('specversion', '1.0', 'id', event_id, 'source', 'shop', 'type', 'ThingHappened',
-                'data', jsonb_build_object('key', key, 'place', place)),
+                'data', jsonb_build_object('key', key, 'place', place, 'thing_id', md5(key)::uuid)),
             now()
         from (select gen_random_uuid() as event_id, key, place
               from unnest($2::text[]) with ordinality as keys (key, place) order by place) events
@@ -371,6 +379,7 @@ struct Inner {
     behaviour: Mutex<Box<Behaviour>>,
     healthy: Mutex<bool>,
     batches: Mutex<Vec<Vec<Value>>>,
+    told: Mutex<Vec<Value>>,
     news: Notify,
 }
 
@@ -389,6 +398,7 @@ impl Service {
             behaviour: Mutex::new(Box::new(behaviour)),
             healthy: Mutex::new(true),
             batches: Mutex::default(),
+            told: Mutex::default(),
             news: Notify::new(),
         };
         let service = Self {
@@ -429,6 +439,18 @@ impl Service {
         self.inner.batches.lock().unwrap().clone()
     }
 
+    /// What the bridge has told of dead letters: the type, what it is about, and the resolution.
+    pub(crate) fn told(&self) -> Vec<(String, String, Option<String>)> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let told = self.inner.told.lock().unwrap();
+        told.iter()
+            .map(|event| {
+                let (kind, about) = (text(&event["type"]), text(&event["data"]["thing_id"]));
+                (kind.unwrap(), about.unwrap(), text(&event["data"]["resolution"]))
+            })
+            .collect()
+    }
+
     /// Every event so far, repetitions included, as `key:place`.
     pub(crate) fn events(&self) -> Vec<String> {
         self.batches().iter().flatten().map(name).collect()
@@ -467,10 +489,12 @@ async fn answer(
         *answer.status_mut() = StatusCode::from_u16(status).unwrap();
         Ok(answer)
     };
-    if request.uri().path() == "/internal/taker/health" {
+    let path = request.uri().path().to_owned();
+    if path == "/internal/taker/health" {
         return status(if *inner.healthy.lock().unwrap() { 200 } else { 503 });
     }
-    assert_eq!(request.uri().path(), "/internal/taker/events");
+    let tells = path == "/internal/teller/events";
+    assert!(tells || path == "/internal/taker/events", "{path}");
     assert_eq!(request.headers()["content-type"], event_batch::BATCH_CONTENT_TYPE);
     let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
     let (id, at) = (header(SignatureHeaders::ID), header(SignatureHeaders::TIMESTAMP));
@@ -485,8 +509,14 @@ async fn answer(
         .verify(&id, &at, &signature, &body, now)
         .unwrap();
     let events: Vec<Value> = serde_json::from_slice(&body).unwrap();
-    let outcomes = inner.behaviour.lock().unwrap()(&events);
-    inner.batches.lock().unwrap().push(events.clone());
+    let outcomes = if tells {
+        inner.told.lock().unwrap().extend(events.clone());
+        Ok(vec![Outcome::Processed; events.len()])
+    } else {
+        let outcomes = inner.behaviour.lock().unwrap()(&events);
+        inner.batches.lock().unwrap().push(events.clone());
+        outcomes
+    };
     inner.news.notify_waiters();
     match outcomes {
         Err(code) => status(code),

@@ -1,0 +1,2 @@
+select id, stock_quantity
+from flowers

@@ -1,0 +1,2 @@
+select order_id, status, now() - updated_at as untouched_for
+from reservations

@@ -1,0 +1,236 @@
+//! Looks every few seconds at what waits for an operator: counts it for `/metrics`, and tells of rows that were parked,
+//! or are parked no longer.
+//!
+//! A row is parked in its service's database, which need not be the bridge's own, and it is un-parked by whoever may
+//! write there. So nothing is told where that happens: what is parked is compared with what was told
+//! (`bridge.parked_rows`), and the difference is told and noted in one statement. A crash anywhere loses nothing, for
+//! the next look finds the same difference. One bridge at a time does this, under an advisory lock.
+
+use crate::backoff::Condition;
+use crate::database::{self, DatabaseError, in_schema, within};
+use crate::notices::{self, About, Notice};
+use crate::operator::outbox_name;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+use tokio::time::sleep;
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// `shop` and `park`, as bytes.
+const LOCK: i64 = 0x7368_6f70_7061_726b;
+/// So many parked rows of an outbox are told of one by one.
+const MOST: i64 = 10_000;
+
+pub(crate) struct Lookout {
+    /// The queues whose dead letters are counted also when there are none.
+    pub(crate) queues: Vec<String>,
+    /// Services with an outbox, and the database of each that has one of its own.
+    pub(crate) outboxes: Vec<(String, Option<tokio_postgres::Config>)>,
+    pub(crate) own: tokio_postgres::Config,
+    /// The field of an event's data that says what it is about, if the bridge is to tell of parked rows.
+    pub(crate) correlate_by: Option<String>,
+    pub(crate) interval: Duration,
+    pub(crate) drain: CancellationToken,
+}
+
+/// Connections, for as long as they last.
+struct Sight {
+    own: Client,
+    /// By the service; `None` is the bridge's own.
+    outboxes: Vec<(String, Option<Client>)>,
+    /// Whether the lock is ours.
+    leads: bool,
+}
+
+/// A row that is parked.
+struct Parked {
+    id: i64,
+    parked_at: SystemTime,
+    event_type: String,
+    about: Option<About>,
+}
+
+/// What was told of, and is parked no longer.
+struct Gone {
+    id: i64,
+    event_type: String,
+    about: Option<About>,
+    resolution: String,
+}
+
+impl Lookout {
+    /// Looks until it is drained.
+    pub(crate) async fn run(self) {
+        let mut condition = Condition::new("count of what waits for an operator");
+        let mut sight = None;
+        loop {
+            let looked = tokio::select! {
+                looked = self.look(&mut sight) => looked,
+                () = self.drain.cancelled() => return,
+            };
+            match looked {
+                Ok(()) => condition.up(),
+                Err(error) => {
+                    sight = None;
+                    condition.down(&error.to_string());
+                }
+            }
+            tokio::select! {
+                () = sleep(self.interval) => {}
+                () = self.drain.cancelled() => return,
+            }
+        }
+    }
+
+    async fn look(&self, sight: &mut Option<Sight>) -> Result<(), DatabaseError> {
+        let sight = match sight {
+            Some(sight) => sight,
+            none => none.insert(self.open().await?),
+        };
+        self.count_letters(&sight.own).await?;
+        for (service, moved) in &sight.outboxes {
+            let client = moved.as_ref().unwrap_or(&sight.own);
+            let sql = in_schema(include_str!("sql/count_parked.sql"), service);
+            let parked: i64 = within(client.query_one(&sql, &[])).await?.try_get(0)?;
+            metrics::gauge!("bridge_outbox_parked", "service" => service.clone()).set(parked as f64);
+        }
+        let Some(field) = &self.correlate_by else {
+            return Ok(());
+        };
+        if !sight.leads {
+            let lock = "select pg_try_advisory_lock($1)";
+            sight.leads = within(sight.own.query_one(lock, &[&LOCK])).await?.try_get(0)?;
+        }
+        if sight.leads {
+            for (service, moved) in &sight.outboxes {
+                let client = moved.as_ref().unwrap_or(&sight.own);
+                compare(&sight.own, client, service, field).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Sight, DatabaseError> {
+        // As for the relay: a walk along an index, whatever the planner thinks of a table that is nearly empty. And one
+        // that was paused loses the lock, and finds that out by losing the session.
+        let settings = "set enable_seqscan = off; set idle_session_timeout = '60s'";
+        let own = database::connect(&self.own, "lookout").await?;
+        within(own.batch_execute(settings)).await?;
+        let mut outboxes = Vec::with_capacity(self.outboxes.len());
+        for (service, config) in &self.outboxes {
+            let mut moved = None;
+            if let Some(config) = config {
+                let client = database::connect(config, "lookout").await?;
+                within(client.batch_execute(settings)).await?;
+                moved = Some(client);
+            }
+            outboxes.push((service.clone(), moved));
+        }
+        let leads = false;
+        Ok(Sight { own, outboxes, leads })
+    }
+
+    async fn count_letters(&self, own: &Client) -> Result<(), DatabaseError> {
+        let mut counts: BTreeMap<String, i64> = self.queues.iter().map(|queue| (queue.clone(), 0)).collect();
+        for row in within(own.query(include_str!("sql/count_letters.sql"), &[])).await? {
+            counts.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+        for (queue, count) in counts {
+            metrics::gauge!("bridge_dead_letters_open", "queue" => queue).set(count as f64);
+        }
+        Ok(())
+    }
+}
+
+/// Tells what changed since the last look.
+async fn compare(own: &Client, outbox: &Client, service: &str, field: &str) -> Result<(), DatabaseError> {
+    let parked = parked(outbox, service, field).await?;
+    let ids: Vec<i64> = parked.iter().map(|row| row.id).collect();
+    let whole = ids.len() < usize::try_from(MOST).unwrap_or(usize::MAX);
+    let gone = if whole {
+        gone(own, service, field, &ids).await?
+    } else {
+        Vec::new()
+    };
+    let told = within(own.query(
+        "select row_id from bridge.parked_rows where service = $1",
+        &[&service],
+    ))
+    .await?;
+    let told: Result<BTreeSet<i64>, _> = told.iter().map(|row| row.try_get(0)).collect();
+    let told = told?;
+    let new: Vec<&Parked> = parked.iter().filter(|row| !told.contains(&row.id)).collect();
+    if new.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    let queue = outbox_name(service);
+    let dead = new.iter().filter_map(|row| {
+        let about = row.about.as_ref()?;
+        Some(notices::dead_lettered(about, Some(&row.event_type), &queue))
+    });
+    let resolved = gone.iter().filter_map(|row| {
+        let about = row.about.as_ref()?;
+        Some(notices::resolved(
+            about,
+            Some(&row.event_type),
+            &queue,
+            &row.resolution,
+        ))
+    });
+    let notices: Vec<Notice> = dead.chain(resolved).collect();
+    let rows: Value = new.iter().map(|row| noted(row)).collect();
+    let gone: Vec<i64> = gone.iter().map(|row| row.id).collect();
+    let tell = include_str!("sql/tell_parked.sql");
+    within(own.execute(
+        tell,
+        &[&service, &rows.to_string(), &gone, &notices::rows(notices)],
+    ))
+    .await?;
+    Ok(())
+}
+
+fn noted(row: &Parked) -> Value {
+    let at = chrono::DateTime::<chrono::Utc>::from(row.parked_at);
+    json!({
+        "row_id": row.id,
+        "parked_at": at,
+        "event_type": row.event_type,
+        "about": row.about.as_ref().map(About::id),
+        "traceparent": row.about.as_ref().and_then(About::traceparent),
+    })
+}
+
+async fn parked(outbox: &Client, service: &str, field: &str) -> Result<Vec<Parked>, DatabaseError> {
+    let sql = in_schema(include_str!("sql/parked.sql"), service);
+    let rows = within(outbox.query(&sql, &[&MOST])).await?;
+    let mut parked = Vec::with_capacity(rows.len());
+    for row in rows {
+        let event: Value = row.try_get(3)?;
+        parked.push(Parked {
+            id: row.try_get(0)?,
+            parked_at: row.try_get(1)?,
+            event_type: row.try_get(2)?,
+            about: About::of(&event, field),
+        });
+    }
+    Ok(parked)
+}
+
+/// Of what was told, all but `parked`.
+async fn gone(own: &Client, service: &str, field: &str, parked: &[i64]) -> Result<Vec<Gone>, DatabaseError> {
+    let rows = within(own.query(include_str!("sql/no_longer_parked.sql"), &[&service, &parked])).await?;
+    let mut gone = Vec::with_capacity(rows.len());
+    for row in rows {
+        let about: Option<Uuid> = row.try_get(2)?;
+        let traceparent: Option<String> = row.try_get(3)?;
+        gone.push(Gone {
+            id: row.try_get(0)?,
+            event_type: row.try_get(1)?,
+            about: about.map(|about| About::new(field, about, traceparent.as_deref())),
+            resolution: row.try_get(4)?,
+        });
+    }
+    Ok(gone)
+}

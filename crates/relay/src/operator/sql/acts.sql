@@ -1,0 +1,4 @@
+select at, by_whom, act, reason
+from bridge.dead_letter_acts
+where subject = $1
+order by id
