@@ -18,7 +18,7 @@ use std::cell::OnceCell;
 pub struct Payment {
     pub(crate) bearer: Bearer,
     pub(crate) database: Database,
-    pub(crate) provider_database: Database,
+    pub(crate) provider_url: String,
     pub(crate) events_key: SigningKey,
     router: Router<Self>,
 }
@@ -28,7 +28,7 @@ impl Component for Payment {
         Ok(Self {
             bearer: Bearer::new(&variable("jwt_key").await?)?,
             database: Database::new(variable("database_url").await?),
-            provider_database: Database::new(variable("provider_database_url").await?),
+            provider_url: variable("provider_url").await?,
             events_key: service::events::signing_key().await?,
             router: api::router(),
         })

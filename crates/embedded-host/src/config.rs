@@ -68,7 +68,7 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// Bytes of a request's body; then 413.
     pub max_body_bytes: u64,
-    /// Bytes of memory of one instance.
+    /// Bytes of memory of one instance, and as many again for each dependency that is composed into it.
     pub max_instance_bytes: usize,
     /// Instances of one component that live at the same time.
     pub instances_per_component: u32,

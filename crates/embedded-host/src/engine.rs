@@ -10,6 +10,8 @@ use wasmtime::{
 };
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
+use crate::compose::compose;
+use crate::dependencies::Dependency;
 use crate::error::StartError;
 use crate::imports::{self, Guest};
 
@@ -17,14 +19,19 @@ use crate::imports::{self, Guest};
 const TICK: Duration = Duration::from_millis(10);
 /// Instances beyond the sum of the components' bounds: one that is being dropped still counts for a moment.
 const HEADROOM: u32 = 16;
-/// What one component's instance is made of, at most: its module, and the small ones that join it to its imports.
-const CORE_INSTANCES_PER_INSTANCE: u32 = 16;
-const MEMORIES_PER_INSTANCE: u32 = 2;
-const TABLES_PER_INSTANCE: u32 = 4;
+/// What an instance is made of, at most, for the component itself and for each dependency that is composed into it:
+/// a module, and the small ones that join it to its imports.
+const CORE_INSTANCES_PER_PART: u32 = 16;
+pub(crate) const MEMORIES_PER_PART: u32 = 2;
+const TABLES_PER_PART: u32 = 4;
 
 /// What the pools must hold.
 pub(crate) struct Totals {
     pub(crate) instances: u32,
+    /// Components and dependencies in all those instances together.
+    pub(crate) parts: u32,
+    /// Components and dependencies in one instance, at most.
+    pub(crate) parts_per_instance: u32,
     /// Requests that one instance works on: each may need a stack.
     pub(crate) requests_per_instance: u32,
     pub(crate) max_instance_bytes: usize,
@@ -53,18 +60,20 @@ pub(crate) fn start(totals: &Totals, cache_dir: Option<&Path>) -> Result<Engine,
 }
 
 fn pooling(totals: &Totals) -> PoolingAllocationConfig {
+    let largest = totals.parts_per_instance;
     let instances = totals.instances.saturating_add(HEADROOM);
+    let parts = totals.parts.saturating_add(HEADROOM.saturating_mul(largest));
     let mut pooling = PoolingAllocationConfig::default();
     pooling
         .total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
-        .max_core_instances_per_component(CORE_INSTANCES_PER_INSTANCE)
-        .total_memories(instances.saturating_mul(MEMORIES_PER_INSTANCE))
-        .max_memories_per_component(MEMORIES_PER_INSTANCE)
+        .total_core_instances(parts.saturating_mul(CORE_INSTANCES_PER_PART))
+        .max_core_instances_per_component(largest.saturating_mul(CORE_INSTANCES_PER_PART))
+        .total_memories(parts.saturating_mul(MEMORIES_PER_PART))
+        .max_memories_per_component(largest.saturating_mul(MEMORIES_PER_PART))
         .max_memory_size(totals.max_instance_bytes)
-        .total_tables(instances.saturating_mul(TABLES_PER_INSTANCE))
-        .max_tables_per_component(TABLES_PER_INSTANCE)
-        .total_stacks(instances.saturating_mul(totals.requests_per_instance.saturating_add(1)));
+        .total_tables(parts.saturating_mul(TABLES_PER_PART))
+        .max_tables_per_component(largest.saturating_mul(TABLES_PER_PART))
+        .total_stacks(parts.saturating_mul(totals.requests_per_instance.saturating_add(1)));
     pooling
 }
 
@@ -84,14 +93,21 @@ fn start_clock(engine: &Engine) -> Result<(), StartError> {
         .map_err(|error| StartError::Engine(error.to_string()))
 }
 
-/// Compiles a component, or takes it from the cache, and checks that everything it imports is there. Blocks.
-pub(crate) fn load(engine: &Engine, name: &str, source: &Path) -> Result<ServicePre<Guest>, StartError> {
+/// Compiles a component with its dependencies, or takes it from the cache, and checks that everything it imports is
+/// there. Blocks.
+pub(crate) fn load(
+    engine: &Engine,
+    name: &str,
+    source: &Path,
+    dependencies: &[Dependency],
+) -> Result<ServicePre<Guest>, StartError> {
     let failed = |reason: String| StartError::Component {
         component: name.to_owned(),
         reason,
     };
     let bytes = std::fs::read(source)
         .map_err(|error| failed(format!("cannot read {}: {error}", source.display())))?;
+    let bytes = compose(name, bytes, dependencies).map_err(failed)?;
     let refused = |error: wasmtime::Error| failed(format!("{}: {}", source.display(), one_line(&error)));
     let wasm = Wasm::new(engine, bytes).map_err(refused)?;
     let mut linker = Linker::new(engine);

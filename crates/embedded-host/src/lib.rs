@@ -3,12 +3,15 @@
 //!
 //! It is never more permissive than Spin: it implements the interfaces that the application's components import
 //! (`wasi:http`, `spin:postgres`, `spin:redis`, `spin:variables`, and WASI without files and sockets), enforces
-//! `allowed_outbound_hosts`, and refuses a manifest with a key that it does not implement. Beyond Spin it bounds
+//! `allowed_outbound_hosts`, composes a component with its dependencies, and refuses a manifest with a key that it
+//! does not implement. Beyond Spin it bounds
 //! what requests may use ([`Limits`]), answers failures as problem details, serves components at addresses of
 //! their own, and can be drained.
 
 mod component;
+mod compose;
 mod config;
+mod dependencies;
 mod engine;
 mod error;
 mod grants;

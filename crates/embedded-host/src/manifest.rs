@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::dependencies::{self, Dependency};
 use crate::error::StartError;
 use crate::routes::Route;
 use crate::variables::{self, Template};
@@ -30,6 +31,17 @@ pub(crate) struct ComponentEntry {
     pub(crate) source: PathBuf,
     pub(crate) allowed_outbound_hosts: Vec<Template>,
     pub(crate) variables: BTreeMap<String, Template>,
+    /// What is composed into it.
+    pub(crate) dependencies: Vec<Dependency>,
+}
+
+impl ComponentEntry {
+    /// How many components an instance is made of: this one, and what is composed into it.
+    pub(crate) fn parts(&self) -> u32 {
+        u32::try_from(self.dependencies.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1)
+    }
 }
 
 impl Manifest {
@@ -226,6 +238,9 @@ struct ComponentTable {
     allowed_outbound_hosts: Vec<String>,
     #[serde(default)]
     variables: BTreeMap<String, String>,
+    #[serde(default)]
+    dependencies: BTreeMap<String, toml::Value>,
+    dependencies_inherit_configuration: Option<bool>,
     /// How `spin build` builds it; nothing that a host looks at.
     #[serde(rename = "build", default)]
     _build: IgnoredAny,
@@ -259,6 +274,11 @@ impl ComponentTable {
             source: folder.join(self.source),
             allowed_outbound_hosts,
             variables,
+            dependencies: dependencies::read(
+                self.dependencies,
+                self.dependencies_inherit_configuration,
+                folder,
+            )?,
         })
     }
 }
@@ -291,6 +311,7 @@ mod tests {
             "{HEAD}{BODY}allowed_outbound_hosts = [\"http://{{{{ host }}}}\"]\n\
              [component.a.variables]\nurl = \"http://{{{{ host }}}}/x\"\n\
              [component.a.build]\ncommand = \"make\"\n\
+             [component.a.dependencies]\n\"b:c/d\" = {{ path = \"d.wasm\" }}\n\
              [variables]\nhost = {{ default = \"h\" }}\nkey = {{ required = true, secret = true }}\n"
         ))
         .unwrap();
@@ -298,6 +319,7 @@ mod tests {
         assert_eq!(component.source, Path::new("folder/a.wasm"));
         assert_eq!(component.allowed_outbound_hosts.len(), 1);
         assert!(component.variables.contains_key("url"));
+        assert_eq!(component.dependencies.len(), 1);
         assert_eq!(manifest.variables["host"].default.as_deref(), Some("h"));
         assert_eq!(manifest.variables["key"].default, None);
         assert_eq!(manifest.routes.len(), 1);
@@ -324,11 +346,6 @@ mod tests {
             (
                 format!("{HEAD}{BODY}environment = {{ A = \"b\" }}\n"),
                 "environment",
-                "line 9",
-            ),
-            (
-                format!("{HEAD}{BODY}[component.a.dependencies]\n"),
-                "dependencies",
                 "line 9",
             ),
             (

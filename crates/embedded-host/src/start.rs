@@ -47,7 +47,7 @@ pub(crate) async fn start(config: Config) -> Result<Host, StartError> {
     }
 
     meters::describe();
-    let engine = start_engine(&config, manifest.components.len())?;
+    let engine = start_engine(&config, &manifest)?;
     let components = load(&config, &engine, &manifest, surroundings).await?;
     client.introduce(&components);
     serve(&config, manifest, components, listener, service_listeners)
@@ -117,6 +117,7 @@ fn surround_one(
         ),
         http: client.clone(),
         max_memory: config.limits.max_instance_bytes,
+        max_memories: entry.parts().saturating_mul(engine::MEMORIES_PER_PART),
     })
 }
 
@@ -129,14 +130,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         })
 }
 
-fn start_engine(config: &Config, components: usize) -> Result<Engine, StartError> {
-    let components = u32::try_from(components).unwrap_or(u32::MAX);
+fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartError> {
+    let components = u32::try_from(manifest.components.len()).unwrap_or(u32::MAX);
+    let parts = manifest.components.values().map(ComponentEntry::parts);
+    let each = config.limits.instances_per_component.max(1);
     let totals = Totals {
-        instances: config
-            .limits
-            .instances_per_component
-            .max(1)
-            .saturating_mul(components),
+        instances: each.saturating_mul(components),
+        parts: each.saturating_mul(parts.clone().fold(0, u32::saturating_add)),
+        parts_per_instance: parts.max().unwrap_or(1),
         requests_per_instance: u32::try_from(config.reuse.max_concurrent_requests).unwrap_or(u32::MAX),
         max_instance_bytes: config.limits.max_instance_bytes,
     };
@@ -156,9 +157,10 @@ async fn load(
             continue;
         };
         let (engine, source): (Engine, PathBuf) = (engine.clone(), entry.source.clone());
+        let dependencies = entry.dependencies.clone();
         let task = tokio::task::spawn_blocking({
             let name = name.clone();
-            move || engine::load(&engine, &name, &source)
+            move || engine::load(&engine, &name, &source, &dependencies)
         });
         loading.push((name, surroundings, meters, task));
     }

@@ -13,6 +13,9 @@ use wasmparser::{ComponentExternalKind, Parser, Payload};
 
 const COMPONENTS: [&str; 6] = ["auth", "catalog", "ordering", "payment", "delivery", "gateway"];
 
+/// What payment imports and the component `payment_provider` exports: the manifest composes one into the other.
+const PROVIDER: &str = "shop:payment/provider@0.1.0";
+
 /// What a component may import of Spin 4.1: interfaces of WASI 0.2 and 0.3.0, and Spin's own in these versions.
 fn spin_has(import: &str) -> bool {
     let exact = [
@@ -70,9 +73,10 @@ fn every_component_needs_only_what_spin_has_and_offers_what_spin_calls() -> Resu
             !imports.is_empty(),
             "{component} imports nothing: was it read right?"
         );
+        let is_composed = |import: &str| component == "payment" && import == PROVIDER;
         for import in &imports {
             ensure!(
-                spin_has(import),
+                spin_has(import) || is_composed(import),
                 "{component} imports {import}, which Spin 4.1 does not have"
             );
         }
@@ -81,6 +85,46 @@ fn every_component_needs_only_what_spin_has_and_offers_what_spin_calls() -> Resu
             "{component} exports {exports:?}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn the_provider_that_is_composed_into_payment_needs_postgres_alone() -> Result<()> {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("spin.toml"))?.parse()?;
+    let dependencies = manifest["component"]["payment"]["dependencies"]
+        .as_table()
+        .context("payment has no dependencies")?;
+    ensure!(
+        dependencies.len() == 1,
+        "payment has other dependencies: {dependencies:?}"
+    );
+    let provider = &dependencies["shop:payment/provider"];
+    assert_eq!(
+        provider["inherit_configuration"],
+        toml::Value::from(vec!["allowed_outbound_hosts"])
+    );
+    let file = Path::new(provider["path"].as_str().unwrap_or_default())
+        .file_name()
+        .context("the provider has no file")?;
+
+    let folder = variable("SHOP_TEST_COMPONENTS")?;
+    let (imports, exports) = imports_and_exports(&Path::new(&folder).join(file))?;
+    assert_eq!(exports, [PROVIDER]);
+    let beyond_wasi: Vec<&String> = imports.iter().filter(|name| !name.starts_with("wasi:")).collect();
+    assert_eq!(beyond_wasi, ["spin:postgres/postgres@4.2.0"]);
+    ensure!(
+        imports.iter().all(|import| spin_has(import)),
+        "Spin 4.1 does not have all of {imports:?}"
+    );
+    ensure!(
+        !imports.iter().any(|import| import.starts_with("wasi:http/")),
+        "the provider calls somebody over HTTP: {imports:?}"
+    );
+    let (imports, _) = imports_and_exports(&Path::new(&folder).join("payment.wasm"))?;
+    ensure!(
+        imports.iter().any(|import| import == PROVIDER),
+        "payment does not import it"
+    );
     Ok(())
 }
 

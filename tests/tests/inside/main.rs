@@ -9,6 +9,7 @@ mod events;
 mod faults;
 mod grants;
 mod operator;
+mod provider;
 mod relays;
 mod steps;
 mod stock;

@@ -4,7 +4,7 @@ use super::shapes::{NewPayment, PaymentBody};
 use crate::Payment;
 use crate::application::{Orders, ProcessPaymentError, Processed, Provider, handle_events, process_payment};
 use crate::domain::{NotPayable, Payment as Paid};
-use crate::infrastructure::{Bounded, PostgresOrders, SimulatedProvider};
+use crate::infrastructure::{Bounded, ComposedProvider, PostgresOrders};
 use contracts::{OrderId, PaymentId};
 use http::{StatusCode, header};
 use service::health::{self, Health};
@@ -93,7 +93,7 @@ async fn list(app: &'static Payment, request: Request) -> Answer {
 }
 
 fn provider(app: &'static Payment) -> impl Provider {
-    Bounded(SimulatedProvider::new(&app.provider_database))
+    Bounded(ComposedProvider::new(&app.provider_url))
 }
 
 async fn take_events(app: &'static Payment, request: Request) -> Answer {

@@ -1,10 +1,10 @@
-//! Payment's ports on Spin's Postgres, and the provider that it has. Each statement stands in its own file under
-//! `sql/`.
+//! Payment's ports on Spin's Postgres, and on the provider that is composed in. Each statement stands in its own
+//! file under `sql/`.
 
 mod bounded;
+mod composed_provider;
 mod postgres;
-mod simulated_provider;
 
 pub use bounded::Bounded;
+pub use composed_provider::ComposedProvider;
 pub use postgres::PostgresOrders;
-pub use simulated_provider::SimulatedProvider;

@@ -39,8 +39,9 @@ pub(crate) struct Surroundings {
     pub(crate) grants: Grants,
     pub(crate) postgres: postgres::Pools,
     pub(crate) http: http::Client,
-    /// Bytes of memory of one instance.
+    /// Bytes of memory of one instance, and of each dependency in it.
     pub(crate) max_memory: usize,
+    pub(crate) max_memories: u32,
 }
 
 /// What one instance has for itself: the data of its store.
@@ -67,7 +68,7 @@ impl Guest {
             table: ResourceTable::new(),
             limits: StoreLimitsBuilder::new()
                 .memory_size(surroundings.max_memory)
-                .memories(2)
+                .memories(surroundings.max_memories as usize)
                 .build(),
             wasi,
             http: WasiHttpCtx::new(),
