@@ -221,7 +221,10 @@ impl Bridge {
             drain: self.drain.clone(),
         };
         self.tasks.spawn(lookout.run());
-        for service in config.topology.services() {
+        // The bridge's own letters too, whether or not it has an outbox.
+        let mut services = config.topology.services();
+        services.insert(BRIDGE);
+        for service in services {
             let prune = Prune {
                 service: service.to_owned(),
                 database: databases.of(service).clone(),

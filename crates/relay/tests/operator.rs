@@ -88,7 +88,7 @@ async fn acts(stage: &Stage) -> Vec<(String, String, String, Option<String>)> {
 
 #[tokio::test]
 async fn a_letter_tried_again_comes_to_its_service_as_it_was_and_is_resolved() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = rejecting(&["a"]).await;
     let bridge = bridge(&stage, &service).await;
     let mut operator = operator(&stage).await;
@@ -147,7 +147,7 @@ async fn a_letter_tried_again_comes_to_its_service_as_it_was_and_is_resolved() {
 
 #[tokio::test]
 async fn of_two_operators_at_once_one_acts_and_the_other_is_told_so() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = rejecting(&["a"]).await;
     let bridge = bridge(&stage, &service).await;
     let (mut one, mut other) = (operator(&stage).await, operator(&stage).await);
@@ -173,7 +173,7 @@ async fn of_two_operators_at_once_one_acts_and_the_other_is_told_so() {
 
 #[tokio::test]
 async fn a_letter_that_the_broker_does_not_take_stays_open() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = rejecting(&["a", "b"]).await;
     let bridge = bridge(&stage, &service).await;
     let mut at_work = operator(&stage).await;
@@ -205,7 +205,7 @@ async fn a_letter_that_the_broker_does_not_take_stays_open() {
 
 #[tokio::test]
 async fn a_crash_between_publishing_and_marking_repeats_the_letter_and_loses_nothing() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = rejecting(&["a"]).await;
     let bridge = bridge(&stage, &service).await;
     let mut at_work = operator(&stage).await;
@@ -235,7 +235,7 @@ async fn a_crash_between_publishing_and_marking_repeats_the_letter_and_loses_not
 
 #[tokio::test]
 async fn parked_rows_wait_are_told_of_and_go_again_or_never() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = Service::willing().await;
     let bridge = bridge(&stage, &service).await;
     let mut at_work = operator(&stage).await;
@@ -295,7 +295,7 @@ async fn parked_rows_wait_are_told_of_and_go_again_or_never() {
 
 #[tokio::test]
 async fn a_row_that_parked_while_nobody_looked_is_told_of_later_and_once() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = Service::willing().await;
     stage.write(&["a"]).await;
     let sql = "update shop.outbox_messages set parked_at = now()";
@@ -316,7 +316,7 @@ async fn a_row_that_parked_while_nobody_looked_is_told_of_later_and_once() {
 
 #[tokio::test]
 async fn the_bridges_own_events_that_die_are_not_told_of() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = rejecting(&["a"]).await;
     let bridge = bridge(&stage, &service).await;
     let at_work = operator(&stage).await;
@@ -347,7 +347,7 @@ async fn the_bridges_own_events_that_die_are_not_told_of() {
 
 #[tokio::test]
 async fn filters_choose_by_service_type_age_and_what_it_is_about() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = rejecting(&["a", "b"]).await;
     let bridge = bridge(&stage, &service).await;
     let at_work = operator(&stage).await;
@@ -388,7 +388,7 @@ async fn filters_choose_by_service_type_age_and_what_it_is_about() {
 
 #[tokio::test]
 async fn a_replay_publishes_again_what_was_published_each_key_in_order_and_not_what_was_discarded() {
-    let stage = Stage::new().await;
+    let stage = Stage::telling().await;
     let service = Service::willing().await;
     let bridge = bridge(&stage, &service).await;
     let mut at_work = operator(&stage).await;

@@ -75,6 +75,15 @@ impl Stage {
     /// A database with the outbox of a service `shop`, and a topology in which a queue takes `thing.*` to the service
     /// `taker`. Nothing is declared yet.
     pub(crate) async fn new() -> Self {
+        Self::with(false).await
+    }
+
+    /// The same, and the bridge tells of what is about a `thing_id`, to a service `teller`.
+    pub(crate) async fn telling() -> Self {
+        Self::with(true).await
+    }
+
+    async fn with(tells: bool) -> Self {
         let admin_url = address("SHOP_TEST_POSTGRES");
         let amqp_url = address("SHOP_TEST_AMQP");
         let name = format!("bridge_{}", Uuid::now_v7().simple());
@@ -96,21 +105,33 @@ impl Stage {
             "create schema bridge; set search_path to bridge; {letters}; {operations}; set search_path to shop"
         );
         database.batch_execute(&bridge).await.unwrap();
+        let (outboxes, telling) = if tells {
+            let telling = format!(
+                r#"
+                [[queue]]
+                name = "{name}_bridge_events"
+                service = "teller"
+                bindings = ["bridge.dead_lettered", "bridge.dead_letter_resolved"]
+                "#
+            );
+            (
+                "outboxes = ['shop', 'bridge']\ncorrelate_by = 'thing_id'",
+                telling,
+            )
+        } else {
+            ("outboxes = ['shop']", String::new())
+        };
         let topology_text = format!(
             r#"
             exchange = "{name}"
             dead_letters = "{name}.dead"
             unconsumed = ["thing.unheard"]
-            outboxes = ["shop", "bridge"]
-            correlate_by = "thing_id"
+            {outboxes}
             [[queue]]
             name = "{name}_things"
             service = "taker"
             bindings = ["thing.happened", "thing.else"]
-            [[queue]]
-            name = "{name}_bridge_events"
-            service = "teller"
-            bindings = ["bridge.dead_lettered", "bridge.dead_letter_resolved"]
+            {telling}
             "#
         );
         let topology = Topology::parse(&topology_text).unwrap();
