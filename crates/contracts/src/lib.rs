@@ -18,4 +18,6 @@ pub use ids::{
 };
 pub use money::{Currency, InvalidMoney, Money};
 pub use payment_method::{PaymentMethod, UnknownPaymentMethod};
+#[cfg(feature = "simulation")]
+pub use time::simulation;
 pub use time::{InvalidTime, Timestamp};

@@ -14,6 +14,10 @@ impl Timestamp {
     /// Now, by this machine's clock.
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(feature = "simulation")]
+        if let Some(now) = simulation::CLOCK.get() {
+            return now;
+        }
         Utc::now().into()
     }
 
@@ -45,6 +49,22 @@ impl From<DateTime<Utc>> for Timestamp {
 impl From<NaiveDateTime> for Timestamp {
     fn from(time: NaiveDateTime) -> Self {
         time.and_utc().into()
+    }
+}
+
+/// Time as a simulation has it.
+#[cfg(feature = "simulation")]
+pub mod simulation {
+    use super::Timestamp;
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(super) static CLOCK: Cell<Option<Timestamp>> = const { Cell::new(None) };
+    }
+
+    /// Has [`Timestamp::now`] say this on this thread, or the truth again.
+    pub fn set_clock(now: Option<Timestamp>) {
+        CLOCK.set(now);
     }
 }
 
