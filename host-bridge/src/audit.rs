@@ -21,7 +21,7 @@ use tokio_postgres::Client;
 
 pub(crate) async fn audit(args: Audit) -> anyhow::Result<()> {
     let questions = Questions::read(&args.folder)?;
-    let databases = Databases::new(args.database_url, args.service_database_url);
+    let databases = Databases::new(args.databases);
     for service in databases.moved() {
         ensure!(
             questions.services.iter().any(|(known, _)| known == service),

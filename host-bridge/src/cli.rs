@@ -234,8 +234,9 @@ pub(crate) struct BridgeArgs {
     pub(crate) events_key_file: Option<PathBuf>,
 }
 
+/// Where every service's tables are, for who may do anything with them.
 #[derive(Args)]
-pub(crate) struct Migrate {
+pub(crate) struct AdminArgs {
     /// Postgres, with a login that may create logins and schemas
     #[arg(
         long,
@@ -245,9 +246,15 @@ pub(crate) struct Migrate {
     )]
     pub(crate) database_url: String,
 
-    /// Where a service is to live in a database of its own, with an admin's login: `ordering=postgres://…` (repeatable)
+    /// Where a service has a database of its own, with an admin's login: `ordering=postgres://…` (repeatable)
     #[arg(long, value_parser = pair::<String>, value_name = "SERVICE=URL")]
     pub(crate) service_database_url: Vec<(String, String)>,
+}
+
+#[derive(Args)]
+pub(crate) struct Migrate {
+    #[command(flatten)]
+    pub(crate) databases: AdminArgs,
 
     /// A folder for each service, named as its schema, with files `V<number>__<name>.sql`
     #[arg(
@@ -278,18 +285,8 @@ pub(crate) struct Migrate {
 
 #[derive(Args)]
 pub(crate) struct Seed {
-    /// Postgres, with an admin's login
-    #[arg(
-        long,
-        env = "SHOP_ADMIN_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    pub(crate) database_url: String,
-
-    /// Where a service lives in a database of its own, with an admin's login: `ordering=postgres://…` (repeatable)
-    #[arg(long, value_parser = pair::<String>, value_name = "SERVICE=URL")]
-    pub(crate) service_database_url: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) databases: AdminArgs,
 
     /// A file `<service>.sql` for each service
     #[arg(long, env = "SHOP_DEMO", default_value = "demo", value_name = "FOLDER")]
@@ -443,18 +440,8 @@ pub(crate) struct Replay {
 
 #[derive(Args)]
 pub(crate) struct Audit {
-    /// Postgres, with an admin's login
-    #[arg(
-        long,
-        env = "SHOP_ADMIN_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    pub(crate) database_url: String,
-
-    /// Where a service lives in a database of its own, with an admin's login: `ordering=postgres://…` (repeatable)
-    #[arg(long, value_parser = pair::<String>, value_name = "SERVICE=URL")]
-    pub(crate) service_database_url: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) databases: AdminArgs,
 
     /// What is asked: `facts/<service>/<name>.sql`, `views.sql`, `checks/<name>.sql`, `reports/<name>.sql`
     #[arg(long, env = "SHOP_AUDIT", default_value = "audit", value_name = "FOLDER")]

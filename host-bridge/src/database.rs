@@ -1,5 +1,6 @@
 //! An admin's connection, and running statements that the server itself has put together.
 
+use crate::cli::AdminArgs;
 use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +15,10 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    pub(crate) fn new(common: String, own: Vec<(String, String)>) -> Self {
+    pub(crate) fn new(args: AdminArgs) -> Self {
         Self {
-            common,
-            own: own.into_iter().collect(),
+            common: args.database_url,
+            own: args.service_database_url.into_iter().collect(),
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) async fn migrate(args: Migrate) -> anyhow::Result<()> {
     let topology = Topology::load(&args.topology)?;
     let services = folders(&args.migrations)?;
     let passwords = passwords(args.password, args.passwords_file.as_deref())?;
-    let databases = Databases::new(args.database_url, args.service_database_url);
+    let databases = Databases::new(args.databases);
     let unknown = passwords
         .keys()
         .map(String::as_str)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tracing::info;
 
 pub(crate) async fn seed(args: Seed) -> anyhow::Result<()> {
-    let databases = Databases::new(args.database_url, args.service_database_url);
+    let databases = Databases::new(args.databases);
     for (service, file) in files(&args.folder)? {
         load(databases.of(&service), &service, &file)
             .await

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// As many as a batch may have.
 const BATCH: usize = 100;
+/// Slow cards that are charged while another is.
+const SLOW: usize = 10;
 /// A call of the provider is given up after a second. One after another, a batch would take minutes.
 const SIDE_BY_SIDE: Duration = Duration::from_secs(10);
 /// How long a ledger may take to move on.
@@ -81,13 +83,16 @@ async fn calls_of_one_batch_run_side_by_side_and_those_given_up_leave_the_instan
 async fn a_slow_card_does_not_hold_other_requests_of_the_same_instance() -> Result<()> {
     let _alone = alone().await;
     let shop = shop().await?;
+    let begun = "select count(*) from payment_provider.charges where method = 'pm_card_slow'";
     // The slow card is given up after a second: on a machine that is busy elsewhere that may be too early.
-    for _ in 0..10 {
-        let slow = orders(PaymentMethod::Slow, 10)?;
+    for round in 1..=10 {
+        let slow = orders(PaymentMethod::Slow, SLOW)?;
         let quick = [order(PaymentMethod::Visa)?];
         let slow = async { tell(&shop, "payment", &slow).await.map(|_| Instant::now()) };
         let quick = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            let all_begun = i64::try_from(round * SLOW)?;
+            let look = async || Ok((shop.count(begun).await? == all_begun).then_some(()));
+            eventually("the slow cards are being charged", PATIENCE, look).await?;
             let outcomes = tell(&shop, "payment", &quick).await?;
             assert_eq!(outcomes, ["processed"]);
             anyhow::Ok(Instant::now())
