@@ -232,6 +232,10 @@ pub(crate) struct BridgeArgs {
         value_name = "FILE"
     )]
     pub(crate) events_key_file: Option<PathBuf>,
+
+    /// How often what was kept long enough is removed, in seconds
+    #[arg(long, env = "SHOP_PRUNE_INTERVAL", default_value = "600", value_parser = interval, value_name = "SECONDS")]
+    pub(crate) prune_interval: Duration,
 }
 
 /// Where every service's tables are, for who may do anything with them.
@@ -489,6 +493,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
         return Err("it lies between 0 and 86400".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    seconds(text).and_then(|interval| {
+        let enough = interval >= Duration::from_secs(1);
+        enough.then_some(interval).ok_or("it is at least 1".to_owned())
+    })
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ fn say(reason: &str) {
 fn start(cli: Cli) -> anyhow::Result<()> {
     observe::log(&cli.log_level)?;
     if let Some(point) = &cli.crash_at {
-        relay::crash_point::arm(point).map_err(|reason| anyhow::anyhow!("--crash-at: {reason}"))?;
+        crash_points::arm(point).map_err(|reason| anyhow::anyhow!("--crash-at: {reason}"))?;
         tracing::warn!(point, "will be killed at this point: for tests only");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

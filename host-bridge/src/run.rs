@@ -107,6 +107,7 @@ fn bridge_config(args: BridgeArgs, events_url: String) -> anyhow::Result<relay::
     };
     let key = SigningKey::parse(key.trim()).context("the events key is not usable")?;
     let mut config = relay::Config::new(topology, outboxes.database_url, amqp_url, events_url, key);
+    config.prune.interval = args.prune_interval;
     config.outbox_urls = outboxes.outbox_url.into_iter().collect();
     Ok(config)
 }

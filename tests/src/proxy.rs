@@ -24,7 +24,7 @@ pub enum Mood {
 }
 
 /// A proxy on an address of its own; it ends with the runtime.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Proxy {
     pub address: SocketAddr,
     mood: watch::Sender<Mood>,

@@ -234,6 +234,20 @@ impl Shop {
         self.await_healthy().await
     }
 
+    /// Starts the embedded host and a relay in one process that is to be killed at a crash point of its own, and waits
+    /// for nothing.
+    ///
+    /// # Errors
+    /// If it cannot be spawned.
+    pub fn start_doomed(&mut self, point: &str) -> Result<()> {
+        let mut command = self.bridge()?;
+        command.args(["--crash-at", point, "up", "--prune-interval", "1"]);
+        self.serve_with(&mut command)?;
+        self.relay_with(&mut command)?;
+        self.host = Some(self.spawn(command, "host")?);
+        Ok(())
+    }
+
     /// What an embedded host of this shop is told.
     fn serve_with(&self, command: &mut Command) -> Result<()> {
         let variables = format!("@{}", self.folder.join("variables.toml").display());
@@ -253,7 +267,11 @@ impl Shop {
         Ok(())
     }
 
-    async fn await_healthy(&self) -> Result<()> {
+    /// Waits until every service is healthy.
+    ///
+    /// # Errors
+    /// If one does not become so.
+    pub async fn await_healthy(&self) -> Result<()> {
         let anybody = self.anonymous()?;
         eventually("the host is healthy", PATIENCE, async || {
             Ok((anybody.get("/health").await?.json()["status"] == "healthy").then_some(()))
@@ -299,6 +317,11 @@ impl Shop {
         self.host.as_mut()
     }
 
+    /// The embedded host's process, which this shop has no longer.
+    pub fn take_host(&mut self) -> Option<Child> {
+        self.host.take()
+    }
+
     /// Ends every relay with SIGTERM and waits for it.
     ///
     /// # Errors
@@ -342,7 +365,16 @@ impl Shop {
     /// # Errors
     /// If it cannot be run.
     pub async fn operate(&self, arguments: &[&str]) -> Result<Output> {
+        self.operate_with(arguments, &[]).await
+    }
+
+    /// The same, with these additional environment variables.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub async fn operate_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Output> {
         let mut command = self.bridge()?;
+        command.envs(environment.iter().copied());
         command.args(["--log-level", "warn"]).args(arguments);
         self.relay_with(&mut command)?;
         Ok(command.output().await?)

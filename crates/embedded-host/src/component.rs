@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use crash_points::{Point, reached};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -86,6 +87,7 @@ impl Component {
             }
         };
         self.meters.answered(response.status(), arrived.elapsed());
+        reached(Point::HostAnswered);
         response
     }
 

@@ -160,8 +160,8 @@ impl Bridge {
             );
             self.tasks.abort_all();
         }
-        self.consumers.close().await;
-        self.publishers.close().await;
+        self.consumers.disconnect().await;
+        self.publishers.disconnect().await;
     }
 
     fn start_relays(&mut self, config: &Config, databases: &Databases, topology: &Arc<Topology>) {

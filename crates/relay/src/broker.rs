@@ -4,6 +4,7 @@
 
 use crate::backoff::{Backoff, Condition};
 use crate::topology::{Queue, Topology};
+use crash_points::{Point, through};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -142,11 +143,11 @@ impl Broker {
     }
 
     /// Closes the connection properly. What is unacknowledged goes back to its queue.
-    pub(crate) async fn close(&self) {
+    pub(crate) async fn disconnect(&self) {
         let connection = self.inner.slot.lock().await.connection.take();
         if let Some(connection) = connection {
             let goodbye = connection.close(200, ShortString::from("drained"));
-            let _ = timeout(Duration::from_secs(1), goodbye).await;
+            let _ = timeout(Duration::from_secs(1), through(Point::BrokerClosed, goodbye)).await;
         }
     }
 }
@@ -157,7 +158,7 @@ impl Inner {
             *slot = Some(self.connect().await?);
         }
         match slot {
-            Some(connection) => within(connection.create_channel()).await,
+            Some(connection) => within(Point::ChannelOpened, connection.create_channel()).await,
             None => Err(Unreachable {
                 reason: "not connected".to_owned(),
                 fatal: false,
@@ -168,16 +169,21 @@ impl Inner {
     async fn connect(&self) -> Result<Connection, Unreachable> {
         let properties =
             ConnectionProperties::default().with_connection_name(LongString::from(self.name.as_str()));
-        let connection = within(Connection::connect_uri(self.uri.clone(), properties)).await?;
-        let channel = within(connection.create_channel()).await?;
-        within(declare(&channel, &self.topology)).await?;
-        let _ = within(channel.close(200, ShortString::from("declared"))).await;
+        let connection = within(
+            Point::BrokerConnected,
+            Connection::connect_uri(self.uri.clone(), properties),
+        )
+        .await?;
+        let channel = within(Point::ChannelOpened, connection.create_channel()).await?;
+        within(Point::Declared, declare(&channel, &self.topology)).await?;
+        let end = channel.close(200, ShortString::from("declared"));
+        let _ = within(Point::DeclaringEnded, end).await;
         Ok(connection)
     }
 }
 
-async fn within<T>(attempt: impl Future<Output = lapin::Result<T>>) -> Result<T, Unreachable> {
-    match timeout(PATIENCE, attempt).await {
+async fn within<T>(point: Point, attempt: impl Future<Output = lapin::Result<T>>) -> Result<T, Unreachable> {
+    match timeout(PATIENCE, through(point, attempt)).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Unreachable {
             reason: error.to_string(),
@@ -209,9 +215,9 @@ async fn declare(channel: &Channel, topology: &Topology) -> lapin::Result<()> {
         ..ExchangeDeclareOptions::default()
     };
     for name in [&topology.exchange, &topology.dead_letters] {
-        channel
-            .exchange_declare(short(name)?, ExchangeKind::Topic, durable, FieldTable::default())
-            .await?;
+        let declared =
+            channel.exchange_declare(short(name)?, ExchangeKind::Topic, durable, FieldTable::default());
+        through(Point::ExchangeDeclared, declared).await?;
     }
     let dead = &topology.dead_letters;
     declare_queue(channel, dead, dead_queue_arguments()).await?;
@@ -230,22 +236,19 @@ async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> 
         durable: true,
         ..QueueDeclareOptions::default()
     };
-    channel
-        .queue_declare(short(name)?, durable, arguments)
-        .await
-        .map(drop)
+    let declared = channel.queue_declare(short(name)?, durable, arguments);
+    through(Point::QueueDeclared, declared).await.map(drop)
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, pattern: &str) -> lapin::Result<()> {
-    channel
-        .queue_bind(
-            short(queue)?,
-            short(exchange)?,
-            short(pattern)?,
-            QueueBindOptions::default(),
-            FieldTable::default(),
-        )
-        .await
+    let bound = channel.queue_bind(
+        short(queue)?,
+        short(exchange)?,
+        short(pattern)?,
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    through(Point::QueueBound, bound).await
 }
 
 /// Final: a queue that exists refuses to be declared with others. The routing key of a dead letter is the name of the

@@ -1,5 +1,6 @@
 //! Connections to Postgres: bounded in every wait, and checked for what the outbox's promises rest on.
 
+use crash_points::{Point, through};
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -59,11 +60,13 @@ fn describe(error: &tokio_postgres::Error) -> String {
     text
 }
 
-/// Awaits a statement, at most [`PATIENCE`]. After `Silent` the connection is of no use: its answers may still come.
+/// Awaits a statement, at most [`PATIENCE`], and has reached the point when it is done. After `Silent` the connection is
+/// of no use: its answers may still come.
 pub(crate) async fn within<T>(
+    point: Point,
     statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, DatabaseError> {
-    match timeout(PATIENCE, statement).await {
+    match timeout(PATIENCE, through(point, statement)).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(DatabaseError::Silent),
     }
@@ -77,7 +80,7 @@ pub(crate) async fn connect(config: &tokio_postgres::Config, purpose: &str) -> R
         .connect_timeout(Duration::from_secs(3))
         .keepalives_idle(Duration::from_secs(5))
         .tcp_user_timeout(PATIENCE);
-    let (client, connection) = within(config.connect(NoTls)).await?;
+    let (client, connection) = within(Point::DatabaseConnected, config.connect(NoTls)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             debug!(%error, "connection to Postgres ended");
@@ -88,7 +91,11 @@ pub(crate) async fn connect(config: &tokio_postgres::Config, purpose: &str) -> R
 
 /// Refuses a server that may lose what it has acknowledged (R9).
 pub(crate) async fn check_durability(client: &Client) -> Result<(), DatabaseError> {
-    let rows = within(client.query(include_str!("sql/durability.sql"), &[])).await?;
+    let rows = within(
+        Point::DurabilityChecked,
+        client.query(include_str!("sql/durability.sql"), &[]),
+    )
+    .await?;
     let off: Vec<String> = rows
         .iter()
         .map(|row| format!("{} = off", row.get::<_, &str>(0)))

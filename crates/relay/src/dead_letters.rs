@@ -7,6 +7,7 @@ use crate::database::{self, DatabaseError, within};
 use crate::notices::{self, About};
 use crate::outbox::message::ORDERING_KEY;
 use crate::shuttle::text_header;
+use crash_points::{Point, reached, through};
 use futures::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
@@ -82,17 +83,22 @@ impl DeadLetters {
     async fn watch(&self, condition: &mut Condition) -> Result<(), Trouble> {
         // The database first: what is prefetched and not acknowledged counts as delivered once more.
         let client = database::connect(&self.database, "dead letters").await?;
-        let insert = within(client.prepare(include_str!("sql/bury.sql"))).await?;
+        let insert = within(
+            Point::LettersPrepared,
+            client.prepare(include_str!("sql/bury.sql")),
+        )
+        .await?;
         let mut consumer = timeout(BROKER_PATIENCE, self.consume())
             .await
             .map_err(|_| Trouble::Silent)??;
         condition.up();
         while let Some(delivery) = consumer.next().await {
             let delivery = delivery?;
+            reached(Point::LetterDelivered);
             let letter = Letter::of(&delivery, self.correlate_by.as_deref());
             letter.write(&client, &insert).await?;
             let ack = delivery.ack(BasicAckOptions::default());
-            timeout(BROKER_PATIENCE, ack)
+            timeout(BROKER_PATIENCE, through(Point::LetterAcknowledged, ack))
                 .await
                 .map_err(|_| Trouble::Silent)??;
         }
@@ -101,13 +107,13 @@ impl DeadLetters {
 
     async fn consume(&self) -> lapin::Result<Consumer> {
         let channel = self.consumers.channel().await;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        let bounded = channel.basic_qos(PREFETCH, BasicQosOptions::default());
+        through(Point::LettersBounded, bounded).await?;
         let queue = ShortString::try_new(self.queue.as_str());
         let queue = queue.map_err(|error| lapin::Error::from(std::io::Error::other(error)))?;
         let options = BasicConsumeOptions::default();
-        channel
-            .basic_consume(queue, ShortString::default(), options, FieldTable::default())
-            .await
+        let consumer = channel.basic_consume(queue, ShortString::default(), options, FieldTable::default());
+        through(Point::LettersConsuming, consumer).await
     }
 }
 
@@ -204,7 +210,9 @@ impl Letter {
             &self.died_at_ms,
             &notices,
         ];
-        within(client.execute(insert, &values)).await.map(drop)
+        within(Point::LetterWritten, client.execute(insert, &values))
+            .await
+            .map(drop)
     }
 }
 

@@ -8,7 +8,6 @@
 mod backoff;
 mod bridge;
 mod broker;
-pub mod crash_point;
 mod database;
 mod dead_letters;
 mod lookout;

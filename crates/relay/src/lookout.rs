@@ -10,6 +10,7 @@ use crate::backoff::Condition;
 use crate::database::{self, DatabaseError, in_schema, within};
 use crate::notices::{self, About, Notice};
 use crate::operator::outbox_name;
+use crash_points::Point;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -93,7 +94,8 @@ impl Lookout {
         for (service, moved) in &sight.outboxes {
             let client = moved.as_ref().unwrap_or(&sight.own);
             let sql = in_schema(include_str!("sql/count_parked.sql"), service);
-            let parked: i64 = within(client.query_one(&sql, &[])).await?.try_get(0)?;
+            let counted = within(Point::ParkedCounted, client.query_one(&sql, &[])).await?;
+            let parked: i64 = counted.try_get(0)?;
             metrics::gauge!("bridge_outbox_parked", "service" => service.clone()).set(parked as f64);
         }
         let Some(field) = &self.correlate_by else {
@@ -101,7 +103,8 @@ impl Lookout {
         };
         if !sight.leads {
             let lock = "select pg_try_advisory_lock($1)";
-            sight.leads = within(sight.own.query_one(lock, &[&LOCK])).await?.try_get(0)?;
+            let locked = within(Point::LookoutLeads, sight.own.query_one(lock, &[&LOCK])).await?;
+            sight.leads = locked.try_get(0)?;
         }
         if sight.leads {
             for (service, moved) in &sight.outboxes {
@@ -117,13 +120,13 @@ impl Lookout {
         // that was paused loses the lock, and finds that out by losing the session.
         let settings = "set enable_seqscan = off; set idle_session_timeout = '60s'";
         let own = database::connect(&self.own, "lookout").await?;
-        within(own.batch_execute(settings)).await?;
+        within(Point::LookoutSet, own.batch_execute(settings)).await?;
         let mut outboxes = Vec::with_capacity(self.outboxes.len());
         for (service, config) in &self.outboxes {
             let mut moved = None;
             if let Some(config) = config {
                 let client = database::connect(config, "lookout").await?;
-                within(client.batch_execute(settings)).await?;
+                within(Point::LookoutSet, client.batch_execute(settings)).await?;
                 moved = Some(client);
             }
             outboxes.push((service.clone(), moved));
@@ -134,7 +137,8 @@ impl Lookout {
 
     async fn count_letters(&self, own: &Client) -> Result<(), DatabaseError> {
         let mut counts: BTreeMap<String, i64> = self.queues.iter().map(|queue| (queue.clone(), 0)).collect();
-        for row in within(own.query(include_str!("sql/count_letters.sql"), &[])).await? {
+        let counted = own.query(include_str!("sql/count_letters.sql"), &[]);
+        for row in within(Point::LettersCounted, counted).await? {
             counts.insert(row.try_get(0)?, row.try_get(1)?);
         }
         for (queue, count) in counts {
@@ -154,11 +158,8 @@ async fn compare(own: &Client, outbox: &Client, service: &str, field: &str) -> R
     } else {
         Vec::new()
     };
-    let told = within(own.query(
-        "select row_id from bridge.parked_rows where service = $1",
-        &[&service],
-    ))
-    .await?;
+    let told = "select row_id from bridge.parked_rows where service = $1";
+    let told = within(Point::ToldRead, own.query(told, &[&service])).await?;
     let told: Result<BTreeSet<i64>, _> = told.iter().map(|row| row.try_get(0)).collect();
     let told = told?;
     let new: Vec<&Parked> = parked.iter().filter(|row| !told.contains(&row.id)).collect();
@@ -183,10 +184,11 @@ async fn compare(own: &Client, outbox: &Client, service: &str, field: &str) -> R
     let rows: Value = new.iter().map(|row| noted(row)).collect();
     let gone: Vec<i64> = gone.iter().map(|row| row.id).collect();
     let tell = include_str!("sql/tell_parked.sql");
-    within(own.execute(
-        tell,
-        &[&service, &rows.to_string(), &gone, &notices::rows(notices)],
-    ))
+    let (rows, notices) = (rows.to_string(), notices::rows(notices));
+    within(
+        Point::ParkedTold,
+        own.execute(tell, &[&service, &rows, &gone, &notices]),
+    )
     .await?;
     Ok(())
 }
@@ -204,7 +206,7 @@ fn noted(row: &Parked) -> Value {
 
 async fn parked(outbox: &Client, service: &str, field: &str) -> Result<Vec<Parked>, DatabaseError> {
     let sql = in_schema(include_str!("sql/parked.sql"), service);
-    let rows = within(outbox.query(&sql, &[&MOST])).await?;
+    let rows = within(Point::ParkedSeen, outbox.query(&sql, &[&MOST])).await?;
     let mut parked = Vec::with_capacity(rows.len());
     for row in rows {
         let event: Value = row.try_get(3)?;
@@ -220,7 +222,8 @@ async fn parked(outbox: &Client, service: &str, field: &str) -> Result<Vec<Parke
 
 /// Of what was told, all but `parked`.
 async fn gone(own: &Client, service: &str, field: &str, parked: &[i64]) -> Result<Vec<Gone>, DatabaseError> {
-    let rows = within(own.query(include_str!("sql/no_longer_parked.sql"), &[&service, &parked])).await?;
+    let sql = include_str!("sql/no_longer_parked.sql");
+    let rows = within(Point::GoneSeen, own.query(sql, &[&service, &parked])).await?;
     let mut gone = Vec::with_capacity(rows.len());
     for row in rows {
         let about: Option<Uuid> = row.try_get(2)?;

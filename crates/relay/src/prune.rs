@@ -4,6 +4,7 @@
 
 use crate::backoff::Condition;
 use crate::database::{self, DatabaseError, in_schema, within};
+use crash_points::Point;
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_postgres::Client;
@@ -103,10 +104,15 @@ impl Prune {
         if !self.may_prune(client, table).await? {
             return Ok(0);
         }
-        let step = within(client.prepare(&in_schema(sql, &self.service))).await?;
+        let step = within(
+            Point::PrunePrepared,
+            client.prepare(&in_schema(sql, &self.service)),
+        )
+        .await?;
         let mut total = 0;
         loop {
-            let removed = within(client.execute(&step, &[&STEP, &kept.as_secs_f64()])).await?;
+            let kept = kept.as_secs_f64();
+            let removed = within(Point::Pruned, client.execute(&step, &[&STEP, &kept])).await?;
             total += removed;
             if removed < STEP.cast_unsigned() {
                 return Ok(total);
@@ -120,11 +126,11 @@ impl Prune {
             return Ok(0);
         }
         let sql = in_schema(include_str!("sql/prune_outbox.sql"), &self.service);
-        let step = within(client.prepare(&sql)).await?;
+        let step = within(Point::PrunePrepared, client.prepare(&sql)).await?;
         let (mut after, mut total) = (0_i64, 0);
         loop {
             let kept = self.settings.outbox.as_secs_f64();
-            let row = within(client.query_one(&step, &[&after, &STEP, &kept])).await?;
+            let row = within(Point::Pruned, client.query_one(&step, &[&after, &STEP, &kept])).await?;
             total += row.try_get::<_, i64>(1)?;
             match row.try_get(0)? {
                 Some(reached) if !row.try_get::<_, bool>(2)? => after = reached,
@@ -139,11 +145,11 @@ impl Prune {
             return Ok(0);
         }
         let sql = in_schema(include_str!("sql/prune_inbox.sql"), &self.service);
-        let step = within(client.prepare(&sql)).await?;
+        let step = within(Point::PrunePrepared, client.prepare(&sql)).await?;
         let (mut after, mut total) = (Uuid::nil(), 0);
         loop {
             let kept = self.settings.inbox.as_secs_f64();
-            let row = within(client.query_one(&step, &[&after, &STEP, &kept])).await?;
+            let row = within(Point::Pruned, client.query_one(&step, &[&after, &STEP, &kept])).await?;
             total += row.try_get::<_, i64>(1)?;
             match row.try_get(0)? {
                 Some(reached) if !row.try_get::<_, bool>(2)? => after = reached,
@@ -155,7 +161,8 @@ impl Prune {
 
     async fn may_prune(&self, client: &Client, table: &str) -> Result<bool, DatabaseError> {
         let name = in_schema(&format!("{{schema}}.{table}"), &self.service);
-        let row = within(client.query_one(include_str!("sql/may_prune.sql"), &[&name])).await?;
+        let sql = include_str!("sql/may_prune.sql");
+        let row = within(Point::PruneAsked, client.query_one(sql, &[&name])).await?;
         Ok(row.try_get(0)?)
     }
 }

@@ -14,10 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The gaps at which a crash could lose or double something.
 const GAPS: [&str; 4] = [
-    "relay.read",
+    "relay.polled",
     "relay.published",
     "relay.confirmed",
-    "shuttle.answered",
+    "shuttle.read",
 ];
 
 /// A rose of the demo, and a user who can order it.

@@ -4,6 +4,7 @@
 mod audit;
 mod chaos;
 mod contract;
+mod crash_points;
 mod deadlines;
 mod events;
 mod faults;

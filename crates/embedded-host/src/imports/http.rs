@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use crash_points::{Point, reached, through};
 use http::header::{CONNECTION, HOST};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
@@ -64,7 +65,7 @@ impl Client {
         let patience = options
             .and_then(|options| options.first_byte_timeout)
             .unwrap_or(FIRST_BYTE_TIMEOUT);
-        let sent = self.network.request(request);
+        let sent = through(Point::HostCalled, self.network.request(request));
         match tokio::time::timeout(patience, sent).await {
             Ok(Ok(response)) => Ok(response.map(|body| body.map_err(Error::Hyper).boxed_unsync())),
             Ok(Err(error)) if error.is_connect() => Err(Error::ConnectionRefused),
@@ -89,7 +90,9 @@ impl Client {
             path_info: &path,
             client: &HeaderValue::from_static("0.0.0.0:0"),
         };
-        Ok(component.answer(request, visit).await)
+        let answer = component.answer(request, visit).await;
+        reached(Point::HostCalled);
+        Ok(answer)
     }
 }
 

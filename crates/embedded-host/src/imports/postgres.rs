@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use crash_points::{Point, reached, through};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use futures::channel::oneshot;
 use futures::{Stream, StreamExt};
@@ -55,8 +56,7 @@ impl Pools {
 
     async fn connect(&self, address: &str) -> Result<Connection, Error> {
         let pool = self.pool(address)?;
-        let client = pool
-            .get()
+        let client = through(Point::HostConnected, pool.get())
             .await
             .map_err(|error| Error::ConnectionFailed(format!("{error:?}")))?;
         self.in_use.increment(1.0);
@@ -289,9 +289,8 @@ impl<T: Send + 'static> HostConnectionWithStore<T> for HasSelf<Guest> {
             Ok(parameters) => parameters,
             Err(reason) => return Ok(Err(Error::ValueConversionFailed(reason))),
         };
-        Ok(borrowed
-            .client
-            .execute_raw(&statement, parameters)
+        let executed = borrowed.client.execute_raw(&statement, parameters);
+        Ok(through(Point::HostQueried, executed)
             .await
             .map_err(|error| query_failed(&error)))
     }
@@ -307,7 +306,8 @@ impl<T: Send + 'static> HostConnectionWithStore<T> for HasSelf<Guest> {
             Ok(parameters) => parameters,
             Err(reason) => return Ok(Err(Error::BadParameter(reason))),
         };
-        let stream = match borrowed.client.query_raw(&statement, parameters).await {
+        let queried = borrowed.client.query_raw(&statement, parameters);
+        let stream = match through(Point::HostQueried, queried).await {
             Ok(stream) => stream,
             Err(error) => return Ok(Err(query_failed(&error))),
         };
@@ -338,6 +338,7 @@ impl Rows {
     ) -> (Vec<Column>, Rows, oneshot::Receiver<Result<(), Error>>) {
         let (sender, receiver) = oneshot::channel();
         let first = stream.next().await;
+        reached(Point::HostFirstRow);
         let mut rows = Rows {
             stream,
             first: None,

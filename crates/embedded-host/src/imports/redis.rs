@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crash_points::{Point, through};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig, Client, FromRedisValue, ParsingError, Value};
 use url::Url;
@@ -44,10 +45,8 @@ async fn connect(address: &str) -> Result<MultiplexedConnection, Error> {
         .set_connection_timeout(None)
         .set_response_timeout(None);
     let client = Client::open(address).map_err(|_| Error::InvalidAddress)?;
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .map_err(other)
+    let connected = client.get_multiplexed_async_connection_with_config(&config);
+    through(Point::HostRedisConnected, connected).await.map_err(other)
 }
 
 impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
@@ -78,7 +77,11 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         payload: Vec<u8>,
     ) -> Answer<()> {
         let mut connection = connection_of(accessor, &connection)?;
-        Ok(connection.publish(channel, payload).await.map_err(other))
+        Ok(
+            through(Point::HostRedisAnswered, connection.publish(channel, payload))
+                .await
+                .map_err(other),
+        )
     }
 
     async fn get(
@@ -87,7 +90,9 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         key: String,
     ) -> Answer<Option<Vec<u8>>> {
         let mut connection = connection_of(accessor, &connection)?;
-        Ok(connection.get(key).await.map_err(other))
+        Ok(through(Point::HostRedisAnswered, connection.get(key))
+            .await
+            .map_err(other))
     }
 
     async fn set(
@@ -97,7 +102,9 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         value: Vec<u8>,
     ) -> Answer<()> {
         let mut connection = connection_of(accessor, &connection)?;
-        Ok(connection.set(key, value).await.map_err(other))
+        Ok(through(Point::HostRedisAnswered, connection.set(key, value))
+            .await
+            .map_err(other))
     }
 
     async fn incr(
@@ -106,7 +113,9 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         key: String,
     ) -> Answer<i64> {
         let mut connection = connection_of(accessor, &connection)?;
-        Ok(connection.incr(key, 1).await.map_err(other))
+        Ok(through(Point::HostRedisAnswered, connection.incr(key, 1))
+            .await
+            .map_err(other))
     }
 
     async fn del(
@@ -115,7 +124,9 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         keys: Vec<String>,
     ) -> Answer<u32> {
         let mut connection = connection_of(accessor, &connection)?;
-        Ok(connection.del(keys).await.map_err(other))
+        Ok(through(Point::HostRedisAnswered, connection.del(keys))
+            .await
+            .map_err(other))
     }
 
     async fn sadd(
@@ -125,8 +136,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         values: Vec<String>,
     ) -> Answer<u32> {
         let mut connection = connection_of(accessor, &connection)?;
-        Ok(connection
-            .sadd(key, values)
+        Ok(through(Point::HostRedisAnswered, connection.sadd(key, values))
             .await
             .map_err(|error| match error.kind() {
                 redis::ErrorKind::UnexpectedReturnType => Error::TypeError,
@@ -140,7 +150,9 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         key: String,
     ) -> Answer<Vec<String>> {
         let mut connection = connection_of(accessor, &connection)?;
-        Ok(connection.smembers(key).await.map_err(other))
+        Ok(through(Point::HostRedisAnswered, connection.smembers(key))
+            .await
+            .map_err(other))
     }
 
     async fn srem(
@@ -150,7 +162,9 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         values: Vec<String>,
     ) -> Answer<u32> {
         let mut connection = connection_of(accessor, &connection)?;
-        Ok(connection.srem(key, values).await.map_err(other))
+        Ok(through(Point::HostRedisAnswered, connection.srem(key, values))
+            .await
+            .map_err(other))
     }
 
     async fn execute(
@@ -167,7 +181,8 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
                 RedisParameter::Binary(bytes) => call.arg(bytes),
             };
         }
-        let results: Result<Flattened, _> = call.query_async(&mut connection).await;
+        let called = call.query_async(&mut connection);
+        let results: Result<Flattened, _> = through(Point::HostRedisAnswered, called).await;
         Ok(results.map(|results| results.0).map_err(other))
     }
 }

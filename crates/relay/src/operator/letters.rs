@@ -7,12 +7,14 @@ use crate::dead_letters::{DEAD_AT, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY, X_
 use crate::notices::{self, About};
 use crate::outbox::message::ORDERING_KEY;
 use crate::topology::Topology;
+use crash_points::{Point, through};
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 /// How long the broker may take to confirm.
@@ -25,16 +27,10 @@ pub(super) async fn list(
     topology: &Topology,
     filter: &Filter,
 ) -> Result<Vec<Item>, OperatorError> {
-    let rows = within(client.query(
-        include_str!("sql/list_letters.sql"),
-        &[
-            &topology.correlate_by,
-            &filter.types(),
-            &filter.older_than_seconds(),
-            &filter.about,
-        ],
-    ))
-    .await?;
+    let (types, seconds) = (filter.types(), filter.older_than_seconds());
+    let sql = include_str!("sql/list_letters.sql");
+    let values: [&(dyn ToSql + Sync); 4] = [&topology.correlate_by, &types, &seconds, &filter.about];
+    let rows = within(Point::OperatorListed, client.query(sql, &values)).await?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
         let queue: String = row.try_get(1)?;
@@ -69,8 +65,9 @@ pub(super) async fn act(
     channel: Option<&Channel>,
     act: &Act,
 ) -> Result<(), OperatorError> {
-    let transaction = within(client.transaction()).await?;
-    let rows = within(transaction.query(include_str!("sql/lock_letter.sql"), &[&id])).await?;
+    let transaction = within(Point::OperatorBegun, client.transaction()).await?;
+    let lock = include_str!("sql/lock_letter.sql");
+    let rows = within(Point::OperatorLocked, transaction.query(lock, &[&id])).await?;
     let row = rows.first().ok_or(OperatorError::NotOpen)?;
     let letter = Letter::read(row)?;
     if let Some(channel) = channel {
@@ -89,14 +86,15 @@ pub(super) async fn act(
         .as_deref()
         .and_then(|field| letter.notice(field, resolution));
     let notices = notices::rows(notice);
-    within(transaction.execute(
-        include_str!("sql/resolve_letter.sql"),
-        &[&id, &resolution, &notices],
-    ))
+    let resolve = include_str!("sql/resolve_letter.sql");
+    within(
+        Point::OperatorChanged,
+        transaction.execute(resolve, &[&id, &resolution, &notices]),
+    )
     .await?;
     let subject = ItemId::Letter(id).to_string();
     record(&transaction, act, resolution, &subject, Some(&letter.event_id)).await?;
-    within(transaction.commit()).await?;
+    within(Point::OperatorCommitted, transaction.commit()).await?;
     Ok(())
 }
 
@@ -140,17 +138,15 @@ impl Letter {
             mandatory: true,
             immediate: false,
         };
-        let confirm = channel
-            .basic_publish(
-                ShortString::default(),
-                short(&self.queue)?,
-                mandatory,
-                &self.body,
-                self.properties()?,
-            )
-            .await
-            .map_err(lost)?;
-        match confirm.await.map_err(lost)? {
+        let published = channel.basic_publish(
+            ShortString::default(),
+            short(&self.queue)?,
+            mandatory,
+            &self.body,
+            self.properties()?,
+        );
+        let confirm = through(Point::OperatorPublished, published).await.map_err(lost)?;
+        match through(Point::OperatorConfirmed, confirm).await.map_err(lost)? {
             Confirmation::Ack(None) => Ok(()),
             Confirmation::Ack(Some(_)) => Err(OperatorError::Broker(format!(
                 "RabbitMQ has no queue {:?}",

@@ -17,6 +17,7 @@ use crate::broker::Broker;
 use crate::database::{self, DatabaseError, within};
 use crate::topology::Topology;
 use chrono::{DateTime, SecondsFormat, Utc};
+use crash_points::{Point, through};
 use lapin::Channel;
 use lapin::options::ConfirmSelectOptions;
 use serde_json::{Map, Value};
@@ -154,12 +155,17 @@ impl Operator {
         let rows = match id {
             ItemId::Letter(number) => {
                 let sql = include_str!("sql/show_letter.sql");
-                within(self.own.query(sql, &[number, &correlate_by])).await?
+                within(
+                    Point::OperatorShown,
+                    self.own.query(sql, &[number, &correlate_by]),
+                )
+                .await?
             }
             ItemId::Parked { service, id: number } => {
                 self.check_outbox(service, id)?;
                 let sql = database::in_schema(include_str!("sql/show_row.sql"), service);
                 within(
+                    Point::OperatorShown,
                     self.outbox(service)
                         .query(&sql, &[number, service, &correlate_by]),
                 )
@@ -168,7 +174,9 @@ impl Operator {
         };
         let row = rows.first().ok_or_else(|| OperatorError::Unknown(id.clone()))?;
         let mut fields = named(row)?;
-        let acts = within(self.own.query(include_str!("sql/acts.sql"), &[&id.to_string()])).await?;
+        let subject = id.to_string();
+        let acts = include_str!("sql/acts.sql");
+        let acts = within(Point::OperatorShown, self.own.query(acts, &[&subject])).await?;
         let acts: Result<Vec<Value>, OperatorError> = acts
             .iter()
             .map(|act| Ok(Value::Object(named(act)?.into_iter().collect::<Map<_, _>>())))
@@ -214,12 +222,17 @@ impl Operator {
     pub async fn check_open(&self, id: &ItemId) -> Result<(), OperatorError> {
         let rows = match id {
             ItemId::Letter(number) => {
-                within(self.own.query(include_str!("sql/lock_letter.sql"), &[number])).await?
+                let lock = include_str!("sql/lock_letter.sql");
+                within(Point::OperatorChecked, self.own.query(lock, &[number])).await?
             }
             ItemId::Parked { service, id: number } => {
                 self.check_outbox(service, id)?;
                 let sql = database::in_schema(include_str!("sql/lock_parked.sql"), service);
-                within(self.outbox(service).query(&sql, &[number])).await?
+                within(
+                    Point::OperatorChecked,
+                    self.outbox(service).query(&sql, &[number]),
+                )
+                .await?
             }
         };
         rows.first().map(drop).ok_or(OperatorError::NotOpen)
@@ -282,8 +295,8 @@ impl Operator {
             .try_channel()
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
+        let confirming = channel.confirm_select(ConfirmSelectOptions::default());
+        through(Point::OperatorConfirming, confirming)
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         self.channel = Some(channel);
@@ -302,7 +315,7 @@ async fn record(
     let sql = include_str!("sql/record.sql");
     let values: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
         [&act.by, &what, &subject, &event_id, &act.reason];
-    within(client.execute(sql, &values)).await?;
+    within(Point::OperatorRecorded, client.execute(sql, &values)).await?;
     Ok(())
 }
 

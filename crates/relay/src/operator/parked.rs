@@ -4,7 +4,9 @@ use super::item::{Filter, Item, ItemId};
 use super::{Act, OperatorError, Wish, outbox_name, record};
 use crate::database::{in_schema, within};
 use crate::topology::Topology;
+use crash_points::Point;
 use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
 
 pub(super) async fn list(
     client: &Client,
@@ -13,16 +15,9 @@ pub(super) async fn list(
     filter: &Filter,
 ) -> Result<Vec<Item>, OperatorError> {
     let sql = in_schema(include_str!("sql/list_parked.sql"), service);
-    let rows = within(client.query(
-        &sql,
-        &[
-            &topology.correlate_by,
-            &filter.types(),
-            &filter.older_than_seconds(),
-            &filter.about,
-        ],
-    ))
-    .await?;
+    let (types, seconds) = (filter.types(), filter.older_than_seconds());
+    let values: [&(dyn ToSql + Sync); 4] = [&topology.correlate_by, &types, &seconds, &filter.about];
+    let rows = within(Point::OperatorListed, client.query(&sql, &values)).await?;
     let item = |row: &tokio_postgres::Row| {
         Ok(Item {
             id: ItemId::Parked {
@@ -53,9 +48,9 @@ pub(super) async fn act(
     wish: Wish,
     act: &Act,
 ) -> Result<(), OperatorError> {
-    let transaction = within(outbox.transaction()).await?;
+    let transaction = within(Point::OperatorBegun, outbox.transaction()).await?;
     let lock = in_schema(include_str!("sql/lock_parked.sql"), service);
-    let rows = within(transaction.query(&lock, &[&id])).await?;
+    let rows = within(Point::OperatorLocked, transaction.query(&lock, &[&id])).await?;
     let event_id: String = rows.first().ok_or(OperatorError::NotOpen)?.try_get(0)?;
     let subject = ItemId::Parked {
         service: service.to_owned(),
@@ -70,7 +65,8 @@ pub(super) async fn act(
         Wish::Retry => include_str!("sql/unpark.sql"),
         Wish::Discard => include_str!("sql/discard_parked.sql"),
     };
-    within(transaction.execute(&in_schema(change, service), &[&id])).await?;
-    within(transaction.commit()).await?;
+    let change = in_schema(change, service);
+    within(Point::OperatorChanged, transaction.execute(&change, &[&id])).await?;
+    within(Point::OperatorCommitted, transaction.commit()).await?;
     Ok(())
 }

@@ -8,6 +8,7 @@
 use super::{Act, OperatorError, outbox_name, record};
 use crate::database::{in_schema, within};
 use chrono::{DateTime, Utc};
+use crash_points::Point;
 use serde::Serialize;
 use std::collections::HashMap;
 use tokio_postgres::Client;
@@ -53,10 +54,10 @@ impl Replay {
         }
         record(own, act, "replayed", &outbox_name(service), None).await?;
         let reset = in_schema(include_str!("sql/unprocess.sql"), service);
-        let reset = within(client.prepare(&reset)).await?;
+        let reset = within(Point::ReplayPrepared, client.prepare(&reset)).await?;
         let mut rows = 0;
         for step in steps(published) {
-            rows += within(client.execute(&reset, &[&step])).await?;
+            rows += within(Point::ReplayUnprocessed, client.execute(&reset, &[&step])).await?;
         }
         Ok(rows)
     }
@@ -64,12 +65,16 @@ impl Replay {
     /// Ids and ordering keys.
     async fn published(&self, client: &Client, service: &str) -> Result<Vec<(i64, String)>, OperatorError> {
         let sql = in_schema(include_str!("sql/published_since.sql"), service);
-        let page = within(client.prepare(&sql)).await?;
+        let page = within(Point::ReplayPrepared, client.prepare(&sql)).await?;
         let types = (!self.types.is_empty()).then_some(self.types.as_slice());
         let (mut at, mut after) = (self.since, 0_i64);
         let mut all = Vec::new();
         loop {
-            let rows = within(client.query(&page, &[&at, &after, &types, &PAGE])).await?;
+            let rows = within(
+                Point::ReplayRead,
+                client.query(&page, &[&at, &after, &types, &PAGE]),
+            )
+            .await?;
             let Some(last) = rows.last() else { return Ok(all) };
             (at, after) = (last.try_get(2)?, last.try_get(0)?);
             for row in &rows {

@@ -12,7 +12,6 @@ pub mod window;
 
 use crate::backoff::{Backoff, Condition};
 use crate::broker::Broker;
-use crate::crash_point::crash_point;
 use crate::database::DatabaseError;
 use crate::topology::Topology;
 use floor::{Floor, Slice};
@@ -151,7 +150,6 @@ impl Outbox {
         if window.messages().len() > 0 {
             let sent = Instant::now();
             let confirms = publisher.publish(&self.broker, &window, || ours.holds()).await?;
-            crash_point("relay.confirmed");
             self.observe_confirms(sent.elapsed());
             let name = |id| message_id(&self.service, id);
             let verdict = window.judge(&confirms, name).ok_or(Trouble::Unclear)?;
@@ -335,7 +333,6 @@ impl<'a> Term<'a> {
             return;
         }
         let Some(publisher) = self.spare.pop() else { return };
-        crash_point("relay.read");
         let number = self.next_window;
         self.next_window += 1;
         self.in_flight

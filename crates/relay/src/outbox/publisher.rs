@@ -4,7 +4,7 @@
 use super::message::Message;
 use super::window::{Confirm, Returned, Window};
 use crate::broker::Broker;
-use crate::crash_point::crash_point;
+use crash_points::{Point, through};
 use futures::future::{join_all, try_join_all};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
@@ -36,7 +36,7 @@ impl Publisher {
     pub(super) async fn open(broker: &Broker, exchange: &str) -> Result<Self, PublishError> {
         let channel = broker.channel().await;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
-        timeout(CONFIRM_PATIENCE, select)
+        timeout(CONFIRM_PATIENCE, through(Point::RelayConfirming, select))
             .await
             .map_err(|_| PublishError::Unconfirmed)??;
         let exchange = ShortString::try_new(exchange)
@@ -51,13 +51,16 @@ impl Publisher {
         window: &Window<Message>,
         still_ours: impl Fn() -> bool,
     ) -> Result<Vec<Confirm>, PublishError> {
-        let mut exchange = std::pin::pin!(async {
+        let exchange = async {
             let sends = window.messages().map(|message| self.send(message, &still_ours));
             let confirms = try_join_all(sends).await?;
-            crash_point("relay.published");
+            let confirms = confirms
+                .into_iter()
+                .map(|confirm| through(Point::RelayConfirmed, confirm));
             let answers = join_all(confirms).await;
             answers.into_iter().map(|answer| Ok(confirm(answer?))).collect()
-        });
+        };
+        let mut exchange = std::pin::pin!(exchange);
         loop {
             match timeout(CONFIRM_PATIENCE, &mut exchange).await {
                 Ok(confirms) => return confirms,
@@ -80,17 +83,14 @@ impl Publisher {
             mandatory: message.mandatory,
             immediate: false,
         };
-        let confirm = self
-            .channel
-            .basic_publish(
-                self.exchange.clone(),
-                message.routing_key.clone(),
-                options,
-                message.body.as_bytes(),
-                message.properties.clone(),
-            )
-            .await?;
-        Ok(confirm)
+        let published = self.channel.basic_publish(
+            self.exchange.clone(),
+            message.routing_key.clone(),
+            options,
+            message.body.as_bytes(),
+            message.properties.clone(),
+        );
+        Ok(through(Point::RelayPublished, published).await?)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::lease::{HEARTBEAT, Holding, Observation, Partitions, SESSION_TIMEOUT, Validity};
 use crate::database::{self, DatabaseError, within};
+use crash_points::Point;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -47,9 +48,14 @@ impl Session {
         let class = class(service);
         let client = Arc::new(database::connect(config, &format!("lease {service}")).await?);
         let timeout = format!("set idle_session_timeout = {}", SESSION_TIMEOUT.as_millis());
-        within(client.batch_execute(&timeout)).await?;
-        within(client.query("select pg_advisory_lock_shared($1, $2)", &[&class, &PRESENCE])).await?;
-        let observe = within(client.prepare(include_str!("sql/observe.sql"))).await?;
+        within(Point::LeaseBounded, client.batch_execute(&timeout)).await?;
+        let present = "select pg_advisory_lock_shared($1, $2)";
+        within(Point::LeasePresent, client.query(present, &[&class, &PRESENCE])).await?;
+        let observe = within(
+            Point::LeasePrepared,
+            client.prepare(include_str!("sql/observe.sql")),
+        )
+        .await?;
         let sent = Instant::now();
         let ownership = Ownership(Arc::new(Mutex::new(Validity::after_statement(sent))));
         let seen = look(&client, &observe, class).await?;
@@ -98,6 +104,7 @@ impl Session {
         if surplus.count() > 0 {
             let numbers = numbers(surplus);
             within(
+                Point::LeaseReleased,
                 self.client
                     .query(include_str!("sql/release.sql"), &[&self.class, &numbers]),
             )
@@ -108,6 +115,7 @@ impl Session {
         }
         let numbers = numbers(wanted);
         let rows = within(
+            Point::LeaseTaken,
             self.client
                 .query(include_str!("sql/take.sql"), &[&self.class, &numbers]),
         )
@@ -163,7 +171,11 @@ async fn beat(
 }
 
 async fn look(client: &Client, observe: &Statement, class: i32) -> Result<Observation, DatabaseError> {
-    let row = within(client.query_one(observe, &[&class.cast_unsigned()])).await?;
+    let row = within(
+        Point::LeaseObserved,
+        client.query_one(observe, &[&class.cast_unsigned()]),
+    )
+    .await?;
     let others: i64 = row.try_get(0)?;
     let relays: i64 = row.try_get(1)?;
     Ok(Observation {

@@ -4,6 +4,7 @@ use super::floor::{Place, Slice};
 use super::window::{Failure, Row};
 use crate::backoff::Backoff;
 use crate::database::{self, DatabaseError, in_schema, within};
+use crash_points::Point;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
@@ -50,8 +51,12 @@ impl Store {
         database::check_durability(&client).await?;
         // Every statement here is a short walk along an index. A planner with stale statistics of a table that is
         // empty now and a backlog later must not come to think otherwise.
-        within(client.batch_execute("set enable_seqscan = off; set jit = off")).await?;
-        let prepare = async |sql| within(client.prepare(&in_schema(sql, schema))).await;
+        within(
+            Point::RelaySet,
+            client.batch_execute("set enable_seqscan = off; set jit = off"),
+        )
+        .await?;
+        let prepare = async |sql| within(Point::RelayPrepared, client.prepare(&in_schema(sql, schema))).await;
         let poll = prepare(include_str!("sql/poll.sql")).await?;
         let mark = prepare(include_str!("sql/mark.sql")).await?;
         let back_off = prepare(include_str!("sql/back_off.sql")).await?;
@@ -80,12 +85,14 @@ impl Store {
             &due,
             &id,
         ];
-        let rows = within(self.client.query(&self.poll, &values)).await?;
+        let rows = within(Point::RelayPolled, self.client.query(&self.poll, &values)).await?;
         Ok(looked_at(&rows, poll.rows)?)
     }
 
     pub(super) async fn mark(&self, ids: &[i64]) -> Result<(), DatabaseError> {
-        within(self.client.execute(&self.mark, &[&ids])).await.map(drop)
+        within(Point::RelayMarked, self.client.execute(&self.mark, &[&ids]))
+            .await
+            .map(drop)
     }
 
     pub(super) async fn back_off(
@@ -98,6 +105,7 @@ impl Store {
         let reasons: Vec<&str> = failures.iter().map(|failure| failure.reason.as_str()).collect();
         let (first, most) = (backoff.first.as_secs_f64(), backoff.most.as_secs_f64());
         let rows = within(
+            Point::RelayBackedOff,
             self.client
                 .query(&self.back_off, &[&ids, &reasons, &park_after, &first, &most]),
         )
@@ -109,7 +117,7 @@ impl Store {
 
     /// How many rows are due (counted up to 10,001), and for how many seconds the oldest of them has been.
     pub(super) async fn depth(&self) -> Result<(i64, f64), DatabaseError> {
-        let row = within(self.client.query_one(&self.depth, &[])).await?;
+        let row = within(Point::RelayCounted, self.client.query_one(&self.depth, &[])).await?;
         Ok((row.try_get(0)?, row.try_get(1)?))
     }
 }

@@ -4,6 +4,7 @@ use crate::backoff::Backoff;
 use crate::broker::Broker;
 use crate::dead_letters::{DEAD_AT, DEAD_QUEUE, DEAD_REASON, DEAD_ROUTING_KEY};
 use bytes::Bytes;
+use crash_points::{Point, through};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation};
@@ -98,7 +99,8 @@ impl Burier {
             Some(channel) => channel,
             None => {
                 let channel = self.broker.channel().await;
-                channel.confirm_select(ConfirmSelectOptions::default()).await?;
+                let confirming = channel.confirm_select(ConfirmSelectOptions::default());
+                through(Point::BurialConfirming, confirming).await?;
                 channel
             }
         };
@@ -108,16 +110,18 @@ impl Burier {
             mandatory: true,
             immediate: false,
         };
-        let confirm = channel
-            .basic_publish(
-                exchange,
-                burial.queue.clone(),
-                mandatory,
-                &burial.body,
-                burial.properties.clone(),
-            )
-            .await?;
-        let safe = matches!(confirm.await?, Confirmation::Ack(None));
+        let published = channel.basic_publish(
+            exchange,
+            burial.queue.clone(),
+            mandatory,
+            &burial.body,
+            burial.properties.clone(),
+        );
+        let confirm = through(Point::BurialPublished, published).await?;
+        let safe = matches!(
+            through(Point::BurialConfirmed, confirm).await?,
+            Confirmation::Ack(None)
+        );
         self.channel = Some(channel);
         Ok(safe)
     }

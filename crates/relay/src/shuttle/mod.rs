@@ -7,11 +7,11 @@ pub(crate) mod post;
 
 use crate::backoff::{Backoff, Condition};
 use crate::broker::Broker;
-use crate::crash_point::crash_point;
 use crate::outbox::message::ORDERING_KEY;
 use crate::topology::Queue;
 use bury::{Burial, Burier};
 use bytes::Bytes;
+use crash_points::{Point, reached, through};
 use event_batch::{BatchAnswer, Outcome};
 use futures::future::{BoxFuture, FutureExt, try_join_all};
 use futures::stream::StreamExt;
@@ -109,12 +109,13 @@ impl Shuttle {
 
     async fn open(&self) -> Result<(Channel, Consumer), Trouble> {
         let channel = self.consumers.channel().await;
-        within(channel.basic_qos(self.settings.prefetch, BasicQosOptions::default())).await?;
+        let bounded = channel.basic_qos(self.settings.prefetch, BasicQosOptions::default());
+        within(Point::ShuttleBounded, bounded).await?;
         let queue = ShortString::try_new(self.queue.name.as_str());
         let queue = queue.map_err(|error| lapin::Error::from(std::io::Error::other(error)))?;
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(queue, ShortString::default(), options, FieldTable::default());
-        let consumer = within(consume).await?;
+        let consumer = within(Point::ShuttleConsuming, consume).await?;
         Ok((channel, consumer))
     }
 
@@ -124,8 +125,8 @@ impl Shuttle {
     }
 }
 
-async fn within<T>(answer: impl Future<Output = lapin::Result<T>>) -> Result<T, Trouble> {
-    Ok(timeout(BROKER_PATIENCE, answer)
+async fn within<T>(point: Point, answer: impl Future<Output = lapin::Result<T>>) -> Result<T, Trouble> {
+    Ok(timeout(BROKER_PATIENCE, through(point, answer))
         .await
         .map_err(|_| Trouble::Silent)??)
 }
@@ -251,6 +252,7 @@ impl<'a> Watch<'a> {
     }
 
     fn accept(&mut self, delivery: Delivery) {
+        reached(Point::ShuttleDelivered);
         let tag = delivery.delivery_tag;
         self.newest = tag;
         if delivery.redelivered {
@@ -290,7 +292,6 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         let settled = match answer {
             Ok(answer) => {
-                crash_point("shuttle.answered");
                 self.service.up();
                 for result in &answer.results {
                     self.shuttle.count(result.outcome.as_str());
@@ -336,7 +337,9 @@ impl<'a> Watch<'a> {
         let sends = acks
             .into_iter()
             .map(|(tag, multiple)| self.channel.basic_ack(tag, BasicAckOptions { multiple }));
-        within(try_join_all(sends)).await.map(drop)
+        within(Point::ShuttleAcknowledged, try_join_all(sends))
+            .await
+            .map(drop)
     }
 
     fn bury(&mut self, tag: Tag, reason: String) {
@@ -371,8 +374,9 @@ impl<'a> Watch<'a> {
         let cancel = self
             .channel
             .basic_cancel(self.consumer_tag.clone(), BasicCancelOptions::default());
-        within(cancel).await?;
-        within(self.channel.close(200, ShortString::from("drained"))).await
+        within(Point::ShuttleCancelled, cancel).await?;
+        let closed = self.channel.close(200, ShortString::from("drained"));
+        within(Point::ShuttleClosed, closed).await
     }
 }
 

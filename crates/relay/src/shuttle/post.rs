@@ -2,6 +2,7 @@
 
 use super::line::Fault;
 use bytes::{Bytes, BytesMut};
+use crash_points::{Point, through};
 use event_batch::{BATCH_CONTENT_TYPE, BatchAnswer, SignatureHeaders, SigningKey};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
@@ -58,7 +59,8 @@ impl Services {
     pub(crate) async fn post(&self, service: &str, events: &[Bytes]) -> Result<BatchAnswer, Fault> {
         let request = self.batch(service, array(events)).map_err(unavailable)?;
         let exchange = async {
-            let answer = self.client.request(request).await.map_err(|error| lost(&error))?;
+            let answer = through(Point::ShuttleAnswered, self.client.request(request)).await;
+            let answer = answer.map_err(|error| lost(&error))?;
             read(answer).await
         };
         match timeout(BATCH_PATIENCE, exchange).await {
@@ -74,7 +76,8 @@ impl Services {
     pub(crate) async fn is_healthy(&self, service: &str) -> bool {
         let request = Request::get(format!("{}/internal/{service}/health", self.base)).body(Full::default());
         let Ok(request) = request else { return false };
-        let answer = timeout(HEALTH_PATIENCE, self.client.request(request)).await;
+        let answer = through(Point::ShuttleAsked, self.client.request(request));
+        let answer = timeout(HEALTH_PATIENCE, answer).await;
         matches!(answer, Ok(Ok(answer)) if answer.status() == StatusCode::OK)
     }
 
@@ -115,7 +118,8 @@ fn array(events: &[Bytes]) -> Bytes {
 async fn read(answer: Response<Incoming>) -> Result<BatchAnswer, Fault> {
     let status = answer.status();
     let asks_to_wait = answer.headers().contains_key(RETRY_AFTER);
-    let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await;
+    let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect();
+    let body = through(Point::ShuttleRead, body).await;
     let body = body
         .map_err(|error| Fault::Failed(format!("the answer broke off: {error}")))?
         .to_bytes();

@@ -1,7 +1,7 @@
 //! Those who use the shop in the storm. Each request is sent until its answer says what became of it, under one
 //! idempotency key where there are keys, as a good client would; some give up before.
 
-use super::ledger::{Ledger, Told};
+use super::ledger::{Ledger, Placed, Told};
 use anyhow::{Context, Result};
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -110,11 +110,12 @@ impl Client {
         };
         let id = order["id"].as_str().context("an order without id")?.to_owned();
         let total = order["total_amount"]["amount"].as_str().context("no total")?;
-        self.ledger.note(&id, |known| {
-            flower_id.clone_into(&mut known.flower_id);
-            known.quantity = quantity;
-            total.clone_into(&mut known.total);
-        });
+        let placed = Placed {
+            flower_id: flower_id.to_owned(),
+            quantity,
+            total: total.to_owned(),
+        };
+        self.ledger.note(&id, |known| known.placed = Some(placed));
         match self.random.random_range(0..100) {
             0..20 => self.cancel(&id).await,
             20..40 if method == "pm_card_chargeDeclined" => self.pay_again(&id).await,

@@ -13,12 +13,19 @@ pub(super) enum Told<T> {
     Unknown,
 }
 
-/// What a client knows of an order that was acknowledged.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+/// What a client was told when an order was acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
     pub(super) flower_id: String,
     pub(super) quantity: i64,
     pub(super) total: String,
+}
+
+/// What people know of an order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Nothing if nobody waited for the answer: a courier may know it all the same.
+    pub(super) placed: Option<Placed>,
     /// The cancellation was acknowledged, or refused.
     pub(super) cancelled: Option<bool>,
     /// A courier was told that it is delivered (true) or failed (false).

@@ -1,4 +1,4 @@
-//! What befalls the shop: one fault after the other, each healed before the next.
+//! What befalls the shop: one fault after the other, each healed before the next, and a bad connection beside some.
 
 use anyhow::{Context, Result};
 use rand::Rng as _;
@@ -93,19 +93,37 @@ impl Nemesis {
                 "{:>6.1} s: {fault:?} for {lasts:.1?}",
                 start.elapsed().as_secs_f32()
             );
-            self.inflict(fault, lasts)
-                .await
-                .with_context(|| format!("{fault:?}"))?;
+            let beside = self.bad_connection(start)?;
+            let inflicted = self.inflict(fault, lasts);
+            let (inflicted, ()) = tokio::join!(inflicted, beside);
+            inflicted.with_context(|| format!("{fault:?}"))?;
         }
         Ok(())
     }
 
+    /// One time in three, a connection is bad for a while as well.
+    fn bad_connection(&mut self, start: Instant) -> Result<impl Future<Output = ()> + use<>> {
+        let link = [Link::Postgres, Link::Rabbitmq, Link::Redis][self.random.random_range(0..3)];
+        let mood = [Mood::Cut, Mood::Silent, SLOW][self.random.random_range(0..3)];
+        let lasts = Duration::from_millis(self.random.random_range(500..5_000));
+        let proxy = link.of(self.shop.links().context("no links")?).clone();
+        let proxy = self.random.random_bool(0.33).then_some(proxy);
+        if proxy.is_some() {
+            let since = start.elapsed().as_secs_f32();
+            eprintln!("{since:>6.1} s:   and {link:?} {mood:?} for {lasts:.1?}");
+        }
+        Ok(async move {
+            if let Some(proxy) = proxy {
+                proxy.behave(mood);
+                sleep(lasts).await;
+                proxy.behave(Mood::Well);
+            }
+        })
+    }
+
     /// The shop again, with everything in it running.
     pub(super) async fn heal(self) -> Result<Shop> {
-        let anybody = self.shop.anonymous()?;
-        let healthy =
-            async || Ok((anybody.get("/health").await?.json()["status"] == "healthy").then_some(()));
-        shop_tests::eventually("the shop is healthy again", super::PATIENCE, healthy).await?;
+        self.shop.await_healthy().await?;
         Ok(self.shop)
     }
 
