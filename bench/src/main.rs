@@ -1,6 +1,7 @@
 //! How fast the shop is, in ratios: its components beside a native twin, its saga beside what Postgres and RabbitMQ
-//! need by themselves, its relay beside a table without a past, and the shop at rest. `cargo xtask bench` provides the
-//! servers and runs this; the figures go to standard output as Markdown, what is at work to standard error.
+//! need by themselves, its relay beside a bare publisher, a shop after an outage or with a long past beside one without,
+//! and the shop at rest. `cargo xtask bench` provides the servers and runs this; the figures go to standard output as
+//! Markdown, what is at work to standard error.
 
 mod generator;
 mod machine;
@@ -34,6 +35,14 @@ struct Cli {
     #[arg(long)]
     quick: bool,
 
+    /// How many orders wait when an outage ends
+    #[arg(long, value_name = "ORDERS")]
+    backlog: Option<u64>,
+
+    /// How many orders, and how many processed outbox rows, a shop with a past has
+    #[arg(long, value_name = "ROWS")]
+    past: Option<u64>,
+
     /// Also write the tables to this file, in place of those of an earlier run
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "quick"])]
     write: Option<PathBuf>,
@@ -64,7 +73,9 @@ async fn run(cli: Cli) -> Result<()> {
     if let Some(Command::Twin(settings)) = cli.command {
         return twin::serve(settings).await;
     }
-    let pace = if cli.quick { Pace::quick() } else { Pace::full() };
+    let mut pace = if cli.quick { Pace::quick() } else { Pace::full() };
+    pace.backlog = cli.backlog.unwrap_or(pace.backlog);
+    pace.past = cli.past.unwrap_or(pace.past);
     let mut results = Vec::new();
     for part in Part::chosen(&cli.only) {
         results.push((part, part.measure(&pace).await));

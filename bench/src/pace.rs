@@ -1,4 +1,4 @@
-//! How long and how often each thing is measured.
+//! How long, how often and with how much each thing is measured.
 
 use std::time::Duration;
 
@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) struct Pace {
     /// How often the two sides of a comparison take turns.
     pub(crate) rounds: usize,
+    /// The same where one turn takes its time.
+    pub(crate) long_rounds: usize,
     /// Load before each run that is not measured.
     pub(crate) warm_up: Duration,
     /// One run.
@@ -17,8 +19,14 @@ pub(crate) struct Pace {
     pub(crate) stream: Duration,
     /// How long pgbench runs.
     pub(crate) pgbench: Duration,
-    /// Processed rows beside those that are due.
-    pub(crate) processed_rows: u64,
+    /// Rows that wait for the relays at the start of a run.
+    pub(crate) relay_rows: u64,
+    /// Rows that come alone into an idle outbox.
+    pub(crate) lone_rows: usize,
+    /// Orders that an outage leaves behind.
+    pub(crate) backlog: u64,
+    /// Orders, and processed outbox rows, of a shop with a past.
+    pub(crate) past: u64,
     /// Polls of each outbox table.
     pub(crate) polls: usize,
     /// How long the idle shop is watched.
@@ -26,31 +34,39 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// What results are made with: about seven minutes.
+    /// What results are made with: about half an hour.
     pub(crate) fn full() -> Self {
         Self {
             rounds: 5,
+            long_rounds: 3,
             warm_up: Duration::from_secs(1),
             run: Duration::from_secs(3),
             single_orders: 100,
-            stream: Duration::from_secs(20),
-            pgbench: Duration::from_secs(5),
-            processed_rows: 1_000_000,
+            stream: Duration::from_secs(15),
+            pgbench: Duration::from_secs(10),
+            relay_rows: 200_000,
+            lone_rows: 200,
+            backlog: 100_000,
+            past: 1_000_000,
             polls: 500,
             idle: Duration::from_secs(60),
         }
     }
 
-    /// A look in about one minute and a half.
+    /// A look in a few minutes.
     pub(crate) fn quick() -> Self {
         Self {
             rounds: 3,
+            long_rounds: 2,
             warm_up: Duration::from_millis(300),
             run: Duration::from_secs(1),
             single_orders: 30,
             stream: Duration::from_secs(5),
-            pgbench: Duration::from_secs(2),
-            processed_rows: 100_000,
+            pgbench: Duration::from_secs(3),
+            relay_rows: 20_000,
+            lone_rows: 30,
+            backlog: 10_000,
+            past: 100_000,
             polls: 200,
             idle: Duration::from_secs(15),
         }

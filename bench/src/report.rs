@@ -52,6 +52,14 @@ pub(crate) fn verdict(kept: bool) -> &'static str {
     if kept { "yes" } else { "**no**" }
 }
 
+/// The lowest and the highest of `shares`.
+pub(crate) fn bounds(shares: &[f64]) -> String {
+    let (lowest, highest) = shares.iter().fold((f64::MAX, 0.0_f64), |(low, high), share| {
+        (low.min(*share), high.max(*share))
+    });
+    format!("{lowest:.2} to {highest:.2}")
+}
+
 /// The whole report. `machine` says where it was made.
 pub(crate) fn render(machine: &str, mut results: Vec<(Part, Result<Section>)>) -> String {
     results.sort_by_key(|(part, _)| *part);

@@ -1,8 +1,13 @@
 //! What is measured, a file each.
 
+mod backlog;
+mod copies;
 mod idle;
-mod outbox;
+mod past;
 mod pgbench;
+mod queue;
+mod relay;
+mod saga;
 mod single;
 mod stage;
 mod stream;
@@ -23,8 +28,12 @@ pub(crate) enum Part {
     Single,
     /// A sustained stream of orders, beside pgbench
     Stream,
-    /// The relay's poll, beside many processed rows
-    Outbox,
+    /// The relays, beside a bare publisher
+    Relay,
+    /// The backlog of an outage
+    Backlog,
+    /// A shop with a past, beside an empty one
+    Past,
     /// The shop at rest, and its second start
     Idle,
 }
@@ -33,7 +42,15 @@ impl Part {
     /// The parts to measure, in the order to do so: the idle shop first, while nothing that others left behind has the
     /// servers at work.
     pub(crate) fn chosen(only: &[Self]) -> Vec<Self> {
-        let mut parts = vec![Self::Idle, Self::Single, Self::Stream, Self::Twin, Self::Outbox];
+        let mut parts = vec![
+            Self::Idle,
+            Self::Single,
+            Self::Stream,
+            Self::Twin,
+            Self::Relay,
+            Self::Backlog,
+            Self::Past,
+        ];
         parts.retain(|part| only.is_empty() || only.contains(part));
         parts
     }
@@ -44,7 +61,9 @@ impl Part {
             Self::Twin => "The components beside a native twin",
             Self::Single => "One order at a time",
             Self::Stream => "A sustained stream of orders",
-            Self::Outbox => "The outbox poll",
+            Self::Relay => "The relay",
+            Self::Backlog => "After an outage",
+            Self::Past => "With a long past",
             Self::Idle => "The idle shop",
         }
     }
@@ -59,7 +78,9 @@ impl Part {
             Self::Twin => twin::measure(pace).await,
             Self::Single => single::measure(pace).await,
             Self::Stream => stream::measure(pace).await,
-            Self::Outbox => outbox::measure(pace).await,
+            Self::Relay => relay::measure(pace).await,
+            Self::Backlog => backlog::measure(pace).await,
+            Self::Past => past::measure(pace).await,
             Self::Idle => idle::measure(pace).await,
         }
     }

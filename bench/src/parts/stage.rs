@@ -1,9 +1,11 @@
 //! A shop to be measured, with somebody who orders.
 
 use crate::generator::{Connection, Target};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use contracts::{EventId, FlowerChanged, FlowerId, Money};
 use serde_json::{Value, json};
 use shop_tests::environment::variable;
+use shop_tests::events::{cloud_event, hand_over, unix_now};
 use shop_tests::{Actor, Shop, eventually, shop::connect};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +21,7 @@ pub(super) struct Stage {
     pub(super) shop: Shop,
     /// The gateway.
     pub(super) gateway: SocketAddr,
-    /// The process that serves, and relays too.
+    /// The process that serves, and that relays too if the stage was set here.
     pub(super) pid: u32,
     token: String,
     flower_id: String,
@@ -30,6 +32,11 @@ impl Stage {
     pub(super) async fn set() -> Result<Self> {
         let mut shop = Shop::prepare().await?;
         shop.start_up(&[]).await?;
+        Self::of(shop).await
+    }
+
+    /// The same in a shop that runs.
+    pub(super) async fn of(mut shop: Shop) -> Result<Self> {
         let pid = pid(&mut shop)?;
         let anybody = shop.anonymous()?;
         let flower_id = anybody.admin().await?.add_flower("Bench Rose", "150.00").await?;
@@ -99,6 +106,26 @@ pub(super) fn order_of(flower_id: &str) -> Value {
         "items": [{"flower_id": flower_id, "quantity": 1}],
         "delivery_address": "1 Rose Street",
     })
+}
+
+/// Has ordering hear of a flower without a relay, which would be at work while others are measured.
+pub(super) async fn tell_of_a_flower(shop: &Shop, anybody: &Actor) -> Result<String> {
+    let flower_id = FlowerId::new();
+    let flower = FlowerChanged {
+        flower_id,
+        version: 1,
+        name: "Bench Rose".to_owned(),
+        price: Money::rub(15_000)?,
+        deleted: false,
+    };
+    let event = cloud_event(EventId::new(), &flower.into())?;
+    let answer = hand_over(anybody, &shop.events_key()?, "ordering", &[event], unix_now()).await?;
+    let outcome = answer.expect(200)?["results"][0]["outcome"].take();
+    ensure!(
+        outcome == "processed",
+        "ordering did not take the flower: {outcome}"
+    );
+    Ok(flower_id.to_string())
 }
 
 /// The token of somebody who is signed in.

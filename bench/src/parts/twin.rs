@@ -1,17 +1,15 @@
 //! The components beside the native twin, on the services' own ports: hello, a cached flower, a list, an order.
 
-use super::stage::{drop_database, order_of, pid, token};
+use super::stage::{drop_database, order_of, pid, tell_of_a_flower, token};
 use crate::generator::{CONNECTIONS, Connection, Run, Target, load};
 use crate::pace::Pace;
-use crate::report::{Section, Table, verdict};
+use crate::report::{Section, Table, bounds, verdict};
 use crate::statistics::{median, milliseconds, percentile};
 use crate::twin::{Running, Settings, Statements};
 use anyhow::{Context as _, Result, ensure};
-use contracts::{EventId, FlowerChanged, FlowerId, Money};
 use serde_json::Value;
-use shop_tests::events::{cloud_event, hand_over, unix_now};
+use shop_tests::Shop;
 use shop_tests::shop::{JWT_KEY, free_port};
-use shop_tests::{Actor, Shop};
 use std::net::SocketAddr;
 
 /// The most connections that each side has to Postgres.
@@ -155,26 +153,6 @@ async fn scenarios(shop: &Shop, catalog: SocketAddr, ordering: SocketAddr) -> Re
     ])
 }
 
-/// Has ordering hear of a flower without a relay, which would be at work while others are measured.
-async fn tell_of_a_flower(shop: &Shop, anybody: &Actor) -> Result<String> {
-    let flower_id = FlowerId::new();
-    let flower = FlowerChanged {
-        flower_id,
-        version: 1,
-        name: "Bench Rose".to_owned(),
-        price: Money::rub(15_000)?,
-        deleted: false,
-    };
-    let event = cloud_event(EventId::new(), &flower.into())?;
-    let answer = hand_over(anybody, &shop.events_key()?, "ordering", &[event], unix_now()).await?;
-    let outcome = answer.expect(200)?["results"][0]["outcome"].take();
-    ensure!(
-        outcome == "processed",
-        "ordering did not take the flower: {outcome}"
-    );
-    Ok(flower_id.to_string())
-}
-
 impl Scenario {
     /// Checks that the server at `address` answers what the component does: a twin that does something else proves
     /// nothing.
@@ -266,16 +244,13 @@ fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, f
     let shares: Vec<Vec<f64>> = twins.iter().map(|twin| component.shares_of(twin)).collect();
     let Some(main) = shares.first() else { return };
     let share = median(main);
-    let (lowest, highest) = main.iter().fold((f64::MAX, 0.0_f64), |(low, high), share| {
-        (low.min(*share), high.max(*share))
-    });
     let bound = |bound: Option<f64>| bound.map_or_else(String::new, |bound| format!("{bound:.2}"));
     let kept = |bound: Option<f64>| bound.map_or("", |bound| verdict(share >= bound)).to_owned();
     let (floor, aim) = scenario.shares.unzip();
     ratios.row([
         scenario.name.to_owned(),
         format!("**{share:.2}**"),
-        format!("{lowest:.2} to {highest:.2}"),
+        bounds(main),
         bound(floor),
         kept(floor),
         bound(aim),

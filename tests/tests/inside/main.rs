@@ -10,6 +10,7 @@ mod events;
 mod faults;
 mod grants;
 mod operator;
+mod plans;
 mod provider;
 mod relays;
 mod steps;
