@@ -332,9 +332,11 @@ async fn the_poll_walks_its_indexes_whatever_the_statistics_say() {
         .await
         .unwrap();
     let poll = include_str!("../src/outbox/sql/poll.sql").replace("{schema}", "shop");
-    let arguments = "(256, 8388608, 1048574, false, array[1, 2, 3], array[5, 6]::bigint[], '-infinity', 0)";
-    let prepare =
-        format!("prepare poll (bigint, bigint, int, bool, int[], bigint[], timestamptz, bigint) as {poll}");
+    let arguments =
+        "(256, 8388608, 1048574, false, array[1, 2, 3], array[5, 6]::bigint[], '-infinity', 0, 256)";
+    let prepare = format!(
+        "prepare poll (bigint, bigint, int, bool, int[], bigint[], timestamptz, bigint, bigint) as {poll}"
+    );
     stage.database.batch_execute(&prepare).await.unwrap();
     for mode in ["force_custom_plan", "force_generic_plan"] {
         stage

@@ -230,7 +230,7 @@ async fn poll_walks(client: &tokio_postgres::Client, slack: Option<f64>) -> Resu
     let plan = client
         .query_one(
             &explain,
-            &[&rows, &bytes, &body, &all, &ours, &in_flight, &begin, &id],
+            &[&rows, &bytes, &body, &all, &ours, &in_flight, &begin, &id, &rows],
         )
         .await?;
     let plan: serde_json::Value = plan.try_get(0)?;

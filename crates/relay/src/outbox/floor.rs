@@ -23,6 +23,20 @@ const SWEEP_SHARE: u32 = 20;
 /// However long a sweep takes, the next one comes after this.
 const SWEEP_AT_LATEST: Duration = Duration::from_secs(60);
 
+/// A slice for several relays has at most so many windows in it.
+const LARGEST_SLICE: u32 = 4;
+
+/// How many rows a poll looks at to find about `window` of its own, if it holds so many of the 64 partitions: a little
+/// fewer than that, for rows that are found and not taken are looked at again.
+#[must_use]
+pub fn slice_rows(window: u32, held: u32) -> u32 {
+    if held >= 64 {
+        return window;
+    }
+    let most = window.saturating_mul(LARGEST_SLICE);
+    (window.saturating_mul(56) / held.max(1)).clamp(window, most)
+}
+
 /// What a poll looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slice {
@@ -143,6 +157,14 @@ impl Floor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slice_for_several_relays_is_larger_and_bounded() {
+        let rows = [64, 32, 22, 16, 1, 0].map(|held| slice_rows(256, held));
+        assert_eq!(rows, [256, 448, 651, 896, 1024, 1024]);
+        assert_eq!(slice_rows(1, 64), 1);
+        assert_eq!(slice_rows(1, 60), 1);
+    }
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)

@@ -312,7 +312,11 @@ impl<'a> Term<'a> {
         }
         self.blocked.up();
         let poll = Poll {
-            rows: i64::from(self.outbox.settings.window),
+            rows: i64::from(floor::slice_rows(
+                self.outbox.settings.window.into(),
+                self.session.usable().count(),
+            )),
+            take: i64::from(self.outbox.settings.window),
             partitions: self.session.usable(),
             in_flight: self.in_flight.values().flatten().map(|(id, _)| *id).collect(),
             after: self.floor.begin(std::time::Instant::now()),

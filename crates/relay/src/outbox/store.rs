@@ -11,7 +11,10 @@ use tokio_postgres::{Client, Statement};
 /// What one poll asks for.
 #[derive(Clone, Debug)]
 pub(super) struct Poll {
+    /// The most rows to look at.
     pub(super) rows: i64,
+    /// The most rows to take of these.
+    pub(super) take: i64,
     pub(super) partitions: super::lease::Partitions,
     /// Rows on their way already; they still wait, as far as the database knows.
     pub(super) in_flight: Vec<i64>,
@@ -75,7 +78,7 @@ impl Store {
         let all = poll.partitions == super::lease::Partitions::ALL;
         let ours: Vec<i32> = poll.partitions.iter().map(i32::from).collect();
         let (due, id) = poll.after;
-        let values: [&(dyn ToSql + Sync); 8] = [
+        let values: [&(dyn ToSql + Sync); 9] = [
             &poll.rows,
             &MOST_BYTES,
             &LARGEST_BODY,
@@ -84,6 +87,7 @@ impl Store {
             &poll.in_flight,
             &due,
             &id,
+            &poll.take,
         ];
         let rows = within(Point::RelayPolled, self.client.query(&self.poll, &values)).await?;
         Ok(looked_at(&rows, poll.rows)?)

@@ -14,8 +14,8 @@ with failed as (
         parked_at = case when m.attempts + 1 >= $3 then now() end
     from unnest($1::bigint[], $2::text[]) as failure (id, reason)
     where m.id = failure.id
-    and m.processed_at is null
-    and m.parked_at is null
+    -- Not in the words of the partial indexes: one of them would be walked from end to end for each row.
+    and coalesce(m.processed_at, m.parked_at) is null
     returning m.id, m.ordering_key, m.due_at, m.parked_at, m.attempts, m.last_error, m.event_type, m.routing_key
 ),
 put_off as (

@@ -2,6 +2,7 @@
 --
 -- $1 most rows of the slice   $2 most bytes of bodies   $3 largest body   $4 whether every partition is ours
 -- $5 our partitions   $6 rows that are on their way already   $7, $8 after which the slice begins: a due_at and an id
+-- $9 most rows to publish
 --
 -- `slice` walks the partial index on (due_at, id), which holds neither processed nor parked rows, so its cost does not
 -- depend on how many of those there are. Due is judged by this server's clock alone. Rows that were processed a moment
@@ -67,6 +68,8 @@ taken as (
         from ready
     ) sized
     where total - bytes < $2
+    order by due_at, id
+    limit $9
 )
 select
     edges.*,
