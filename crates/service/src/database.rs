@@ -1,43 +1,50 @@
 //! Postgres through Spin. A use case is one or two statements and no transaction is ever left open: Spin hands out
 //! pooled connections without a rollback (R1).
 
+#[cfg(not(target_family = "wasm"))]
+pub mod native;
+#[cfg(target_family = "wasm")]
+mod spin;
+
 use crate::store::StoreError;
 use contracts::Timestamp;
+#[cfg(not(target_family = "wasm"))]
+use native::{Given, Line, Server};
 use serde::de::DeserializeOwned;
-use spin_sdk::pg::{self, Connection, DbError, ParameterValue, PgError, QueryError};
-use std::cell::OnceCell;
+#[cfg(target_family = "wasm")]
+use spin::{Given, Line, Server};
+use spin_sdk::pg::{self, DbError, ParameterValue, PgError, QueryError};
 use std::str::FromStr;
 use uuid::Uuid;
 
 /// Where a service keeps its state.
 #[derive(Clone)]
-pub struct Database {
-    address: String,
-}
+pub struct Database(Server);
 
 impl Database {
     /// `address` holds a password: it is never shown.
     #[must_use]
     pub fn new(address: String) -> Self {
-        Self { address }
+        Self(Server::at(address))
+    }
+
+    /// A database that is reached over this connection, and not through Spin.
+    #[cfg(not(target_family = "wasm"))]
+    #[must_use]
+    pub fn over(connection: std::rc::Rc<dyn native::Connection>) -> Self {
+        Self(Server::behind(connection))
     }
 
     /// One request's view, which opens its connection when it is first needed.
     #[must_use]
     pub fn session(&self) -> Session<'_> {
-        Session {
-            address: &self.address,
-            connection: OnceCell::new(),
-        }
+        Session(self.0.line())
     }
 }
 
 /// One request's connection. What bounds its calls in time is the deadline of the request ([`crate::router`]) and
 /// the server's own `statement_timeout`.
-pub struct Session<'a> {
-    address: &'a str,
-    connection: OnceCell<Connection>,
-}
+pub struct Session<'a>(Line<'a>);
 
 impl Session<'_> {
     /// Runs one statement and gives its rows.
@@ -49,9 +56,7 @@ impl Session<'_> {
         statement: &str,
         parameters: Vec<ParameterValue>,
     ) -> Result<Vec<Row>, StoreError> {
-        let connection = self.connection().await?;
-        let result = connection.query(statement, parameters).await.map_err(from_pg)?;
-        let rows = result.collect().await.map_err(from_pg)?;
+        let rows = self.0.query(statement, parameters).await.map_err(from_pg)?;
         Ok(rows.into_iter().map(Row).collect())
     }
 
@@ -66,21 +71,10 @@ impl Session<'_> {
     ) -> Result<Option<Row>, StoreError> {
         Ok(self.query(statement, parameters).await?.into_iter().next())
     }
-
-    async fn connection(&self) -> Result<&Connection, StoreError> {
-        if self.connection.get().is_none() {
-            let opened = Connection::open(self.address).await.map_err(from_pg)?;
-            // A session serves one request, which awaits one statement at a time: nobody was faster.
-            let _ = self.connection.set(opened);
-        }
-        self.connection
-            .get()
-            .ok_or_else(|| StoreError::Mistake("no connection was kept".to_owned()))
-    }
 }
 
 /// One row of a result.
-pub struct Row(pg::Row);
+pub struct Row(Given);
 
 impl Row {
     /// The column `name`, as a `T`.

@@ -59,6 +59,12 @@ impl IdempotencyKey {
             body_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         }
     }
+
+    /// Whether this is the same key of the same user, whatever was sent with it.
+    #[must_use]
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        (self.user_id, &self.scope, &self.key) == (other.user_id, &other.scope, &other.key)
+    }
 }
 
 fn key_in(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -235,7 +235,10 @@ fn product_of(world: &World, number: usize) -> Option<Product> {
     let catalog = world.catalog.borrow();
     match catalog.flowers.get(number) {
         Some(flower) => Some(Product::Flower(flower.id)),
-        None => catalog.bouquets.first().map(|(id, _)| Product::Bouquet(*id)),
+        None => catalog
+            .bouquets
+            .first()
+            .map(|bouquet| Product::Bouquet(bouquet.id)),
     }
 }
 

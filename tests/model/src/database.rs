@@ -11,7 +11,7 @@ use relay::outbox::lease::{Observation, Partitions};
 use relay::outbox::window::{Failure, Row as ToPublish};
 use service::StoreError;
 use service::trace::Traceparent;
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use uuid::Uuid;
@@ -25,7 +25,7 @@ const LONGEST_BACKOFF: Micros = 300 * SECOND;
 pub(crate) struct Sent {
     pub(crate) id: EventId,
     pub(crate) event: Event,
-    trace: Traceparent,
+    pub(crate) trace: Traceparent,
     at: Timestamp,
 }
 
@@ -103,7 +103,10 @@ struct Session {
 
 /// What one poll asks for.
 pub(crate) struct Poll {
+    /// The most to look at.
     pub(crate) rows: usize,
+    /// The most to take of these.
+    pub(crate) take: usize,
     pub(crate) partitions: Partitions,
     pub(crate) in_flight: Vec<i64>,
     pub(crate) after: Place,
@@ -159,6 +162,7 @@ impl Outbox {
         let skipped = waiting.clone().count();
         let taken: Vec<ToPublish> = waiting
             .filter(|(_, id, row)| self.may_go(world, poll, *id, row))
+            .take(poll.take)
             .map(|(_, id, row)| Self::to_publish(*id, row))
             .collect();
         let place = |(due, id, _): &(Micros, i64, &Row)| (World::system_time(*due), *id);
@@ -178,6 +182,14 @@ impl Outbox {
         let mut due = self.waiting.iter().filter(|(_, row)| row.due <= now);
         due.any(|(id, row)| {
             !poll.in_flight.contains(id) && poll.is_ours(row) && self.may_go(world, poll, *id, row)
+        })
+    }
+
+    /// What waits, in the order of the ids: with its key, and when it is due if it is a timer.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (Key, Option<Micros>, &Sent)> {
+        self.waiting.values().map(|row| {
+            let due = row.is_timer.then_some(row.due);
+            (self.keys[row.key], due, &*row.sent)
         })
     }
 
@@ -358,6 +370,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// All that were handled.
+    pub(crate) fn handled(&self) -> impl Iterator<Item = EventId> {
+        self.inbox.iter().copied()
+    }
+
     /// Which of `events` were handled before.
     pub(crate) fn known(&self, world: &World, events: &[EventId]) -> Vec<EventId> {
         let is_known = |id: &&EventId| self.knows(world, **id);
@@ -488,6 +505,9 @@ pub(crate) fn read<T: 'static>(
     })
 }
 
+/// Holds the next transaction open that has its locks: it turns to true then, and back when that is to commit.
+pub(crate) type Latch = Rc<Cell<bool>>;
+
 /// What a statement that writes locks, and how many rows it may add to the outbox.
 pub(crate) struct Writes {
     pub(crate) locks: Vec<Uuid>,
@@ -498,15 +518,16 @@ pub(crate) struct Writes {
 
 /// Runs a statement that writes. It waits for its locks, draws the ids of its messages, and commits, now or a while
 /// later: what it decides is decided under its locks, and seen by others only once it is committed. `in_flight` is the
-/// answer if `try_lock` is taken.
+/// answer if `try_lock` is taken. One that finds a latch stays open until that is let go.
 pub(crate) fn write<T: 'static>(
     world: &World,
     service: Service,
     writes: Writes,
-    in_flight: impl Fn() -> Result<T, StoreError> + 'static,
+    in_flight: impl Fn(&World) -> Result<T, StoreError> + 'static,
     statement: impl Fn(&World, &mut Transaction) -> Result<T, StoreError> + 'static,
 ) -> Answer<Result<T, StoreError>> {
     let mut open: Option<(Held, Transaction)> = None;
+    let mut latch: Option<Latch> = None;
     let mut locks = writes.locks;
     let is_in_the_way = world.befalls(world.terms.contention);
     world.ask(Process::Component(service), move |world| {
@@ -517,13 +538,17 @@ pub(crate) fn write<T: 'static>(
         if is_in_the_way {
             return Step::Done(Err(StoreError::Contention));
         }
+        if latch.as_ref().is_some_and(|latch| latch.get()) {
+            return Step::Later;
+        }
         let (held, mut transaction) = match open.take() {
             Some(open) => open,
             None => {
                 let mut common = common_mut(world, service);
                 if let Some(key) = writes.try_lock {
                     if common.locks.are_taken(key) {
-                        return Step::Done(in_flight());
+                        drop(common);
+                        return Step::Done(in_flight(world));
                     }
                     if !locks.contains(&key) {
                         locks.push(key);
@@ -536,6 +561,13 @@ pub(crate) fn write<T: 'static>(
                 common.outbox.last_id += i64::try_from(writes.rows).unwrap_or_default();
                 let now = world.wall();
                 let transaction = Transaction { next_id, now };
+                drop(common);
+                if let Some(found) = world.latch.take() {
+                    found.set(true);
+                    latch = Some(found);
+                    open = Some((held, transaction));
+                    return Step::Later;
+                }
                 if world.happens(250) {
                     open = Some((held, transaction));
                     return Step::Later;

@@ -28,13 +28,16 @@ mod relay;
 mod services;
 mod shrink;
 mod shuttle;
+mod stage;
 mod story;
+mod tables;
 mod world;
 
 pub use invariants::{Invariant, Violation};
 pub use mutation::Mutation;
 pub use plan::{Command, Fault, Plan, Terms};
 pub use shrink::shrink;
+pub use stage::Stage;
 pub use story::{Ending, tell};
 
 use std::collections::BTreeMap;

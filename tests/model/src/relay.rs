@@ -5,7 +5,7 @@ use crate::broker::Message;
 use crate::database::{Poll, common, common_mut};
 use crate::mutation::Mutation;
 use crate::world::{Answer, Lost, MILLI, Micros, Process, SECOND, Service, Shop, Step, World};
-use ::relay::outbox::floor::{Floor, Place, START, Slice};
+use ::relay::outbox::floor::{Floor, Place, START, Slice, slice_rows};
 use ::relay::outbox::lease::{Holding, Partitions, SESSION_TIMEOUT, Validity};
 use ::relay::outbox::window::{Confirm, Failure, Row, Verdict, Window};
 use std::cell::RefCell;
@@ -292,8 +292,10 @@ impl<'a> Term<'a> {
 
     fn poll(&self, after: Place) -> Poll {
         let rows = self.windows.iter().flat_map(|window| &window.rows);
+        let window = u32::try_from(self.world.terms.window).unwrap_or(u32::MAX);
         Poll {
-            rows: self.world.terms.window,
+            rows: slice_rows(window, self.holding.usable().count()) as usize,
+            take: self.world.terms.window,
             partitions: self.holding.usable(),
             in_flight: rows.map(|(id, _)| *id).collect(),
             after,

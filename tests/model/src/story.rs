@@ -7,8 +7,8 @@ use crate::plan::{Fault, Plan};
 use crate::services::ordering::Item;
 use crate::world::{MILLI, Micros, Process, SECOND, Service, Shop, World};
 use crate::{clients, database, relay, shuttle};
-use catalog::domain::{Flower, FlowerType};
-use contracts::{BouquetId, FlowerId, Money};
+use catalog::domain::{Bouquet, BouquetItem, Flower, FlowerType, Quantity};
+use contracts::{BouquetId, CategoryId, FlowerId, Money};
 use ordering::domain::Product;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -90,6 +90,7 @@ fn stock(world: &World) -> i64 {
     let mut sell = |product, minor| {
         ordering.items.push(Item {
             product,
+            name: String::new(),
             price: Money::rub(minor).unwrap_or(Money::ZERO),
             version: 1,
             deleted: false,
@@ -112,14 +113,25 @@ fn stock(world: &World) -> i64 {
         });
         sell(Product::Flower(id), minor);
     }
-    let parts = catalog
-        .flowers
-        .iter()
-        .zip(1..)
-        .map(|(flower, each)| (flower.id, each));
-    let bouquet = BouquetId::new();
-    catalog.bouquets.push((bouquet, parts.take(FLOWERS).collect()));
-    sell(Product::Bouquet(bouquet), 500);
+    let parts = catalog.flowers.iter().zip(1..).filter_map(|(flower, each)| {
+        let quantity = Quantity::try_from(each).ok()?;
+        let flower_id = flower.id;
+        Some(BouquetItem { flower_id, quantity })
+    });
+    let bouquet = Bouquet {
+        id: BouquetId::new(),
+        name: String::new(),
+        description: None,
+        price: Money::rub(500).unwrap_or(Money::ZERO),
+        category_id: CategoryId::new(),
+        items: parts.take(FLOWERS).collect(),
+        image_url: None,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    sell(Product::Bouquet(bouquet.id), 500);
+    catalog.bouquets.push(bouquet);
     catalog
         .flowers
         .iter()

@@ -6,6 +6,7 @@
 //! at one moment, and its answer travels back: each may take its time, and the caller may be dead by then. So between
 //! any two steps of a task there is room for all the others, and for a crash.
 
+use crate::database::Latch;
 use crate::invariants::{Audit, Invariant, Violation};
 use crate::mutation::Mutation;
 use crate::plan::Terms;
@@ -26,6 +27,8 @@ pub(crate) type Micros = u64;
 
 pub(crate) const MILLI: Micros = 1_000;
 pub(crate) const SECOND: Micros = 1_000_000;
+/// How long an idempotency key is known.
+pub(crate) const DAY: Micros = 86_400 * SECOND;
 
 /// How long a component gives a request, as `service::router` has it.
 const DEADLINE: Micros = 8 * SECOND;
@@ -217,6 +220,8 @@ pub(crate) struct World {
     pub(crate) is_calm: Cell<bool>,
     pub(crate) terms: Terms,
     pub(crate) mutation: Option<Mutation>,
+    /// For the next transaction.
+    pub(crate) latch: Cell<Option<Latch>>,
     pub(crate) audit: RefCell<Audit>,
     pub(crate) catalog: RefCell<catalog::Database>,
     pub(crate) ordering: RefCell<ordering::Database>,
@@ -266,6 +271,7 @@ impl World {
             is_calm: Cell::new(false),
             terms,
             mutation,
+            latch: Cell::new(None),
             audit: RefCell::default(),
             catalog: RefCell::default(),
             ordering: RefCell::default(),

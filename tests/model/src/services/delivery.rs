@@ -28,6 +28,18 @@ impl Database {
         stands == change.order.version
     }
 
+    /// The unique constraint of tracking numbers. That an order has one shipment is for the story to say.
+    fn check_shipment(&self, new: Option<&Shipment>) -> Result<(), StoreError> {
+        let is_taken = |new: &Shipment| {
+            let mut shipments = self.shipments.iter();
+            shipments.any(|shipment| shipment.tracking_number == new.tracking_number)
+        };
+        match new {
+            Some(new) if is_taken(new) => Err(StoreError::Constraint("shipments_tracking_number".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     fn store(&mut self, world: &World, transaction: &mut Transaction, change: &Change) -> bool {
         if !self.admits(change) {
             self.common.handle_without_effect(world, SERVICE, &change.handled);
@@ -119,11 +131,12 @@ impl Shipments for Port {
             &self.0,
             SERVICE,
             writes,
-            || Ok(Vec::new()),
+            |_| Ok(Vec::new()),
             move |world, transaction| {
                 let database = &mut *world.delivery.borrow_mut();
                 for change in changes.iter().filter(|change| database.admits(change)) {
                     database.common.check_new(world, &change.handled)?;
+                    database.check_shipment(change.shipment.as_ref())?;
                 }
                 let mut stored = Vec::new();
                 for change in &changes {
@@ -168,7 +181,7 @@ impl Shipments for Port {
             &self.0,
             SERVICE,
             writes,
-            || Ok(Vec::new()),
+            |_| Ok(Vec::new()),
             move |world, transaction| {
                 let database = &mut *world.delivery.borrow_mut();
                 for one in &arrived {

@@ -3,10 +3,10 @@
 use crate::database::{Common, Transaction, Writes, read, write};
 use crate::invariants::Invariant;
 use crate::mutation::Mutation;
-use crate::world::{Process, Service, Shop, World};
+use crate::world::{DAY, Micros, Process, Service, Shop, World};
 use contracts::{EventId, Money, OrderId, UserId};
 use ordering::application::{
-    CatalogChange, Change, HistoryItem, Keyed, Loaded, OrderFilter, Orders, Outgoing, StoredHistory,
+    CatalogChange, Change, HistoryItem, Keyed, Loaded, NoteItem, OrderFilter, Orders, Outgoing, StoredHistory,
 };
 use ordering::domain::{CatalogItem, Order, OrderStatus, Product};
 use service::idempotency::{IdempotencyKey, KeptAnswer, KeptAnswers, Known, Verdict};
@@ -19,17 +19,31 @@ const SERVICE: Service = Service::Ordering;
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) product: Product,
+    pub(crate) name: String,
     pub(crate) price: Money,
     pub(crate) version: i64,
     pub(crate) deleted: bool,
 }
+
+/// A row of `idempotency_keys`.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) key: IdempotencyKey,
+    pub(crate) answer: KeptAnswer,
+    since: Micros,
+}
+
+/// What an order's history has: of which order, with which of its versions, and as the how-manieth of that.
+pub(crate) type Line<T> = (OrderId, i64, usize, T);
 
 #[derive(Debug, Default)]
 pub(crate) struct Database {
     pub(crate) common: Common,
     pub(crate) orders: Vec<Order>,
     pub(crate) items: Vec<Item>,
-    keys: Vec<(IdempotencyKey, KeptAnswer)>,
+    pub(crate) history: Vec<Line<HistoryItem>>,
+    pub(crate) notes: Vec<Line<NoteItem>>,
+    pub(crate) keys: Vec<Key>,
 }
 
 impl Database {
@@ -41,8 +55,28 @@ impl Database {
         if world.breaks(Mutation::ForgetTheKey) {
             return None;
         }
-        let kept = self.keys.iter().find(|(known, _)| known == key);
-        kept.map(|(_, answer)| Known::Answered(answer.clone()))
+        let kept = self.keys.iter().find(|kept| kept.key.is_same_key(key))?;
+        if kept.since + DAY <= world.wall() {
+            return None;
+        }
+        Some(if kept.key == *key {
+            Known::Answered(kept.answer.clone())
+        } else {
+            Known::OtherBody
+        })
+    }
+
+    /// What a request is told whose key's lock is taken.
+    fn in_flight(world: &World, key: Option<&IdempotencyKey>) -> Verdict {
+        let database = world.ordering.borrow();
+        let known = key.and_then(|key| database.known(world, key));
+        Verdict::Known(known.unwrap_or(Known::InFlight))
+    }
+
+    fn keep(&mut self, world: &World, (key, answer): (IdempotencyKey, KeptAnswer)) {
+        self.keys.retain(|kept| !kept.key.is_same_key(&key));
+        let since = world.wall();
+        self.keys.push(Key { key, answer, since });
     }
 
     fn store(&mut self, world: &World, transaction: &mut Transaction, change: &Change) -> bool {
@@ -79,6 +113,13 @@ impl Database {
         order.stock_reserved = change.stock_reserved;
         order.updated_at = change.at;
         order.version += 1;
+        let (id, version) = (order.id, order.version);
+        let lines = change.history.iter().cloned().enumerate();
+        self.history
+            .extend(lines.map(|(position, item)| (id, version, position, item)));
+        let lines = change.notes.iter().cloned().enumerate();
+        self.notes
+            .extend(lines.map(|(position, item)| (id, version, position, item)));
         self.common.handle(world, SERVICE, &change.handled);
         self.tell(world, transaction, &change.outgoing);
         true
@@ -100,8 +141,29 @@ pub(crate) struct Port {
 }
 
 impl KeptAnswers for Port {
-    async fn keep(&self, _: &IdempotencyKey, _: &KeptAnswer) -> Result<Verdict, StoreError> {
-        Err(StoreError::Mistake("the model keeps no refusals".to_owned()))
+    async fn keep(&self, key: &IdempotencyKey, answer: &KeptAnswer) -> Result<Verdict, StoreError> {
+        let (key, answer) = (key.clone(), answer.clone());
+        let writes = Writes {
+            locks: Vec::new(),
+            try_lock: self.key_lock,
+            rows: 0,
+        };
+        let asked = key.clone();
+        write(
+            &self.world,
+            SERVICE,
+            writes,
+            move |world| Ok(Database::in_flight(world, Some(&asked))),
+            move |world, _| {
+                let database = &mut *world.ordering.borrow_mut();
+                if let Some(known) = database.known(world, &key) {
+                    return Ok(Verdict::Known(known));
+                }
+                database.keep(world, (key.clone(), answer.clone()));
+                Ok(Verdict::Stored)
+            },
+        )
+        .await
     }
 }
 
@@ -130,17 +192,19 @@ impl Orders for Port {
     async fn insert(
         &self,
         order: &Order,
-        _: &HistoryItem,
+        history: &HistoryItem,
         outgoing: &[Outgoing],
         keyed: Option<Keyed<'_>>,
     ) -> Result<Verdict, StoreError> {
-        let (order, outgoing, keyed) = (order.clone(), outgoing.to_vec(), owned(keyed));
+        let (order, history) = (order.clone(), history.clone());
+        let (outgoing, keyed) = (outgoing.to_vec(), owned(keyed));
         let writes = Writes {
             locks: Vec::new(),
             try_lock: self.key_lock.filter(|_| keyed.is_some()),
             rows: outgoing.len(),
         };
-        let in_flight = || Ok(Verdict::Known(Known::InFlight));
+        let asked = keyed.as_ref().map(|(key, _)| key.clone());
+        let in_flight = move |world: &World| Ok(Database::in_flight(world, asked.as_ref()));
         write(
             &self.world,
             SERVICE,
@@ -148,16 +212,21 @@ impl Orders for Port {
             in_flight,
             move |world, transaction| {
                 let database = &mut *world.ordering.borrow_mut();
-                if let Some((key, answer)) = &keyed {
-                    if let Some(known) = database.known(world, key) {
-                        return Ok(Verdict::Known(known));
-                    }
-                    database.keys.push((key.clone(), answer.clone()));
+                if let Some(known) = keyed.as_ref().and_then(|(key, _)| database.known(world, key)) {
+                    return Ok(Verdict::Known(known));
+                }
+                if database.order(order.id).is_some() {
+                    return Err(StoreError::Constraint("orders_pkey".to_owned()));
+                }
+                if let Some(keyed) = keyed.clone() {
+                    database.keep(world, keyed);
                 }
                 world.tell(Process::Component(SERVICE), |world| {
                     format!("stores {}", world.name("order", order.id.as_uuid()))
                 });
                 database.orders.push(order.clone());
+                let line = (order.id, order.version, 0, history.clone());
+                database.history.push(line);
                 database.tell(world, transaction, &outgoing);
                 Ok(Verdict::Stored)
             },
@@ -206,7 +275,7 @@ impl Orders for Port {
             &self.world,
             SERVICE,
             writes,
-            || Ok(Vec::new()),
+            |_| Ok(Vec::new()),
             move |world, transaction| {
                 let database = &mut *world.ordering.borrow_mut();
                 for change in &changes {
@@ -238,7 +307,8 @@ impl Orders for Port {
             try_lock: self.key_lock.filter(|_| keyed.is_some()),
             rows: change.outgoing.len(),
         };
-        let in_flight = || Ok(Verdict::Known(Known::InFlight));
+        let asked = keyed.as_ref().map(|(key, _)| key.clone());
+        let in_flight = move |world: &World| Ok(Database::in_flight(world, asked.as_ref()));
         write(
             &self.world,
             SERVICE,
@@ -252,7 +322,9 @@ impl Orders for Port {
                 if !database.store(world, transaction, &change) {
                     return Err(StoreError::Contention);
                 }
-                database.keys.extend(keyed.clone());
+                if let Some(keyed) = keyed.clone() {
+                    database.keep(world, keyed);
+                }
                 Ok(Verdict::Stored)
             },
         )
@@ -270,7 +342,7 @@ impl Orders for Port {
             &self.world,
             SERVICE,
             writes,
-            || Ok(()),
+            |_| Ok(()),
             move |world, _| {
                 let database = &mut *world.ordering.borrow_mut();
                 for change in &changes {
@@ -284,6 +356,7 @@ impl Orders for Port {
                         .find(|item| item.product == change.product);
                     match known {
                         Some(item) if item.version < change.version => {
+                            item.name.clone_from(&change.name);
                             item.price = change.price;
                             item.version = change.version;
                             item.deleted = change.deleted;
@@ -291,6 +364,7 @@ impl Orders for Port {
                         Some(_) => {}
                         None => database.items.push(Item {
                             product: change.product,
+                            name: change.name.clone(),
                             price: change.price,
                             version: change.version,
                             deleted: change.deleted,

@@ -4,7 +4,7 @@ use crate::database::{Common, Transaction, Writes, read, write};
 use crate::invariants::Invariant;
 use crate::mutation::Mutation;
 use crate::provider;
-use crate::world::{Micros, Process, SECOND, Service, Shop, World};
+use crate::world::{DAY, Micros, Process, SECOND, Service, Shop, World};
 use contracts::{EventId, OrderId, PaymentId, UserId};
 use payment::application::{Change, LookedUp, NoAnswer, Opened, Orders, Provider, Standing, UsedKey};
 use payment::domain::{
@@ -20,10 +20,10 @@ const SERVICE: Service = Service::Payment;
 
 /// A row of `idempotency_keys`.
 #[derive(Debug)]
-struct Key {
-    key: IdempotencyKey,
-    payment_id: Option<PaymentId>,
-    answer: Option<KeptAnswer>,
+pub(crate) struct Key {
+    pub(crate) key: IdempotencyKey,
+    pub(crate) payment_id: Option<PaymentId>,
+    pub(crate) answer: Option<KeptAnswer>,
     since: Micros,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Stored {
 pub(crate) struct Database {
     pub(crate) common: Common,
     pub(crate) orders: Vec<Stored>,
-    keys: Vec<Key>,
+    pub(crate) keys: Vec<Key>,
 }
 
 impl Database {
@@ -142,31 +142,55 @@ impl Database {
         Ok(true)
     }
 
-    fn known(&self, key: &IdempotencyKey) -> Option<(Known, &Key)> {
-        let kept = self.keys.iter().find(|kept| kept.key == *key)?;
-        let known = match &kept.answer {
-            Some(answer) => Known::Answered(answer.clone()),
-            None => Known::Begun(contracts::Timestamp::now()),
-        };
-        Some((known, kept))
+    fn known(&self, world: &World, key: &IdempotencyKey) -> Option<(Known, &Key)> {
+        let kept = self.keys.iter().find(|kept| kept.key.is_same_key(key))?;
+        (!kept.is_old(world)).then(|| (kept.known(key), kept))
     }
 
-    /// The first answer stays.
+    /// What a request is told whose key's lock is taken.
+    fn in_flight(world: &World, key: &IdempotencyKey) -> Keyed {
+        let database = world.payment.borrow();
+        let known = database.known(world, key).map(|(known, _)| known);
+        Keyed::Known(known.unwrap_or(Known::InFlight))
+    }
+
+    fn keep(&mut self, key: Key) {
+        self.keys.retain(|kept| !kept.key.is_same_key(&key.key));
+        self.keys.push(key);
+    }
+
+    /// The first answer stays. A key that nobody knows any more says nothing of it, unless `knows_old`.
     fn set_answer(
         &mut self,
+        world: &World,
         key: &IdempotencyKey,
         payment_id: Option<PaymentId>,
         answer: &KeptAnswer,
+        knows_old: bool,
     ) -> Result<Keyed, StoreError> {
-        let kept = self.keys.iter_mut().find(|kept| kept.key == *key);
+        let kept = self.keys.iter_mut().find(|kept| kept.key.is_same_key(key));
         let kept = kept.ok_or(StoreError::Contention)?;
-        match &kept.answer {
-            Some(answer) => Ok(Keyed::Known(Known::Answered(answer.clone()))),
-            None if kept.payment_id != payment_id => Err(StoreError::Contention),
-            None => {
-                kept.answer = Some(answer.clone());
-                Ok(Keyed::Stored)
-            }
+        if kept.answer.is_none() && kept.payment_id == payment_id {
+            kept.answer = Some(answer.clone());
+            return Ok(Keyed::Stored);
+        }
+        if kept.is_old(world) && !knows_old {
+            return Err(StoreError::Contention);
+        }
+        Ok(Keyed::Known(kept.known(key)))
+    }
+}
+
+impl Key {
+    fn is_old(&self, world: &World) -> bool {
+        self.since + DAY <= world.wall()
+    }
+
+    fn known(&self, asked: &IdempotencyKey) -> Known {
+        match &self.answer {
+            _ if self.key != *asked => Known::OtherBody,
+            Some(answer) => Known::Answered(answer.clone()),
+            None => Known::Begun(contracts::Timestamp::now()),
         }
     }
 }
@@ -257,7 +281,7 @@ impl Port {
     async fn write<T: 'static>(
         &self,
         changes: &[Change],
-        in_flight: impl Fn() -> Result<T, StoreError> + 'static,
+        in_flight: impl Fn(&World) -> Result<T, StoreError> + 'static,
         key_lock: Option<Uuid>,
         statement: impl Fn(&World, &mut Database, &mut Transaction) -> Result<T, StoreError> + 'static,
     ) -> Result<T, StoreError> {
@@ -288,8 +312,25 @@ impl Port {
 }
 
 impl KeptAnswers for Port {
-    async fn keep(&self, _: &IdempotencyKey, _: &KeptAnswer) -> Result<Keyed, StoreError> {
-        Err(StoreError::Mistake("the model keeps no refusals".to_owned()))
+    async fn keep(&self, key: &IdempotencyKey, answer: &KeptAnswer) -> Result<Keyed, StoreError> {
+        let (key, answer) = (key.clone(), answer.clone());
+        let asked = key.clone();
+        let in_flight = move |world: &World| Ok(Database::in_flight(world, &asked));
+        let statement = move |world: &World, database: &mut Database, _: &mut Transaction| {
+            if let Some((known, _)) = database.known(world, &key) {
+                return Ok(Keyed::Known(known));
+            }
+            // The row of a key that nobody knows any more keeps its payment, which says nothing beside an answer.
+            let old = database.keys.iter().find(|kept| kept.key.is_same_key(&key));
+            database.keep(Key {
+                key: key.clone(),
+                payment_id: old.and_then(|old| old.payment_id),
+                answer: Some(answer.clone()),
+                since: world.wall(),
+            });
+            Ok(Keyed::Stored)
+        };
+        self.write(&[], in_flight, self.key_lock, statement).await
     }
 }
 
@@ -306,7 +347,7 @@ impl Orders for Port {
             try_lock: None,
             rows: 0,
         };
-        let (opened, step) = write(&self.world, SERVICE, writes, || Err(StoreError::Contention), {
+        let (opened, step) = write(&self.world, SERVICE, writes, |_| Err(StoreError::Contention), {
             move |world, _| {
                 let database = &mut *world.payment.borrow_mut();
                 let mut opened = Opened::default();
@@ -361,29 +402,35 @@ impl Orders for Port {
             }
             Ok(stored)
         };
-        self.write(changes, || Ok(Vec::new()), None, statement).await
+        self.write(changes, |_| Ok(Vec::new()), None, statement).await
     }
 
     async fn begin(&self, change: &Change, key: Option<&IdempotencyKey>) -> Result<Keyed, StoreError> {
         let (one, key) = (change.clone(), key.cloned());
+        let asked = key.clone();
         let key_lock = self.key_lock.filter(|_| key.is_some());
         let statement = move |world: &World, database: &mut Database, transaction: &mut Transaction| {
-            if let Some((known, _)) = key.as_ref().and_then(|key| database.known(key)) {
+            if let Some((known, _)) = key.as_ref().and_then(|key| database.known(world, key)) {
                 return Ok(Keyed::Known(known));
             }
             if !database.store(world, transaction, &one)? {
                 return Err(StoreError::Contention);
             }
             let payment_id = one.order.payments().last().map(|last| last.attempt().payment_id);
-            database.keys.extend(key.clone().map(|key| Key {
-                key,
-                payment_id,
-                answer: None,
-                since: world.wall(),
-            }));
+            if let Some(key) = key.clone() {
+                database.keep(Key {
+                    key,
+                    payment_id,
+                    answer: None,
+                    since: world.wall(),
+                });
+            }
             Ok(Keyed::Stored)
         };
-        let in_flight = || Ok(Keyed::Known(Known::InFlight));
+        let in_flight = move |world: &World| match &asked {
+            Some(key) => Ok(Database::in_flight(world, key)),
+            None => Err(StoreError::Contention),
+        };
         self.write(std::slice::from_ref(change), in_flight, key_lock, statement)
             .await
     }
@@ -401,11 +448,11 @@ impl Orders for Port {
             }
             let payment_id = one.order.payments().last().map(|last| last.attempt().payment_id);
             match &keyed {
-                Some((key, answer)) => database.set_answer(key, payment_id, answer),
+                Some((key, answer)) => database.set_answer(world, key, payment_id, answer, false),
                 None => Ok(Keyed::Stored),
             }
         };
-        let in_flight = || Err(StoreError::Contention);
+        let in_flight = |_: &World| Err(StoreError::Contention);
         self.write(std::slice::from_ref(change), in_flight, None, statement)
             .await
     }
@@ -419,7 +466,7 @@ impl Orders for Port {
         let (key, answer) = (key.clone(), answer.clone());
         read(&self.world, SERVICE, move |world| {
             let database = &mut *world.payment.borrow_mut();
-            database.set_answer(&key, Some(payment_id), &answer)
+            database.set_answer(world, &key, Some(payment_id), &answer, true)
         })
         .await
     }
@@ -428,7 +475,7 @@ impl Orders for Port {
         let key = key.clone();
         read(&self.world, SERVICE, move |world| {
             let database = world.payment.borrow();
-            let Some((known, kept)) = database.known(&key) else {
+            let Some((known, kept)) = database.known(world, &key) else {
                 return Ok(None);
             };
             let mut payments = database.orders.iter().flat_map(|stored| stored.order.payments());
