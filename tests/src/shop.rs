@@ -519,6 +519,23 @@ impl Shop {
     pub async fn count(&self, query: &str) -> Result<i64> {
         Ok(self.database().await?.query_one(query, &[]).await?.try_get(0)?)
     }
+
+    /// Ends the embedded host, and gives how often two of its sessions waited for each other: a session reports what it
+    /// met with when it ends, at the latest.
+    ///
+    /// # Errors
+    /// If the host does not drain, or its sessions do not end.
+    pub async fn deadlocks(&mut self) -> Result<i64> {
+        self.stop_host().await?;
+        let sessions = "select count(*) from pg_stat_activity
+            where datname = current_database() and usename like 'shop\\_%'";
+        eventually("the host's sessions have ended", PATIENCE, async || {
+            Ok((self.count(sessions).await? == 0).then_some(()))
+        })
+        .await?;
+        self.count("select deadlocks from pg_stat_database where datname = current_database()")
+            .await
+    }
 }
 
 impl Drop for Shop {

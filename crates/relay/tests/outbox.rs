@@ -36,7 +36,35 @@ async fn what_is_written_is_published_marked_and_delivered() {
 }
 
 #[tokio::test]
-async fn rows_that_commit_in_another_order_than_their_ids_are_all_published() {
+async fn what_was_published_and_not_confirmed_is_not_taken_for_published() {
+    let mut stage = Stage::new().await;
+    let mut tap = Wiretap::on(&stage).await;
+    let direct = authority(&stage.amqp_url);
+    let proxy = Proxy::to(direct.clone()).await;
+    stage.amqp_url = stage.amqp_url.replace(&direct, &proxy.address.to_string());
+    let service = Service::willing().await;
+    let bridge = stage.bridge(&service).await;
+    let before = stage.write(&["before"]).await;
+    assert_eq!(tap.next().await.row(), before[0]);
+    stage.until("processed_at is not null", 1).await;
+
+    // What the relay publishes now, and believes to be on its way, never comes to the broker.
+    proxy.swallow(true);
+    let lost = stage.write(&["a", "b", "c"]).await;
+    eventually("they are published", async || proxy.swallowed() > 1_000).await;
+    proxy.cut();
+    proxy.swallow(false);
+    proxy.mend();
+    let published: HashSet<i64> = tap.take(3).await.iter().map(support::Message::row).collect();
+    assert_eq!(published, lost.into_iter().collect());
+    stage.until("processed_at is not null", 4).await;
+    assert_eq!(stage.count("attempts > 0").await, 0);
+    bridge.drain(Duration::from_secs(10)).await;
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_row_that_commits_after_one_with_a_higher_id_is_not_skipped() {
     let stage = Stage::new().await;
     let mut tap = Wiretap::on(&stage).await;
     let service = Service::willing().await;
@@ -81,7 +109,7 @@ async fn of_one_key_the_lower_id_goes_first_even_if_it_is_due_later() {
 }
 
 #[tokio::test]
-async fn one_unroutable_row_among_a_thousand_is_alone_not_marked() {
+async fn a_returned_message_among_a_thousand_is_not_taken_for_delivered() {
     let stage = Stage::new().await;
     let keys: Vec<String> = (0..1000).map(|key| key.to_string()).collect();
     let ids = stage
@@ -113,7 +141,7 @@ async fn one_unroutable_row_among_a_thousand_is_alone_not_marked() {
 }
 
 #[tokio::test]
-async fn a_row_that_nobody_takes_holds_back_its_key_alone_until_it_is_parked() {
+async fn a_poison_row_blocks_its_own_key_alone_until_it_is_parked() {
     let stage = Stage::new().await;
     let mut tap = Wiretap::on(&stage).await;
     let lost = write(&stage.database, "thing.nowhere", &["a"]).await;
@@ -184,7 +212,7 @@ async fn a_row_due_in_the_future_waits_for_its_time_and_holds_nothing_back() {
 }
 
 #[tokio::test]
-async fn two_relays_share_the_partitions_and_one_takes_over_what_the_other_leaves() {
+async fn the_order_of_a_key_is_not_lost_between_two_relays_that_publish_at_once() {
     let stage = Stage::new().await;
     let mut tap = Wiretap::on(&stage).await;
     let service = Service::willing().await;

@@ -11,9 +11,11 @@ mod support;
 
 use event_batch::Outcome;
 use futures::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions};
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -162,18 +164,93 @@ async fn one_poisonous_event_among_many_is_found_and_dies_alone() {
 }
 
 #[tokio::test]
-async fn while_a_service_is_not_well_nothing_is_held_against_its_events() {
+async fn a_message_is_not_acknowledged_when_its_handler_failed() {
     let stage = Stage::new().await;
-    let service = Service::new(|_| Err(500)).await;
+    let failing = Service::new(|_| Err(500)).await;
+    failing.set_healthy(false);
+    let first = stage.bridge(&failing).await;
+    stage.write(&["a", "b", "a"]).await;
+    failing.until(1).await;
+    first.drain(Duration::from_secs(10)).await;
+
+    let willing = Service::willing().await;
+    let second = stage.bridge(&willing).await;
+    willing.until(3).await;
+    let mut events = willing.events();
+    events.sort();
+    assert_eq!(events, ["a:1", "a:3", "b:2"]);
+    assert_eq!(dead_letters(&stage).await, []);
+    second.drain(Duration::from_secs(10)).await;
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn healthy_messages_are_not_dead_lettered_because_the_database_was_away() {
+    let stage = Stage::new().await;
+    // As a service answers that cannot reach its database.
+    let service = Service::new(|_| Err(503)).await;
     service.set_healthy(false);
     let mut config = stage.config(&service.url());
     config.shuttle.line.lone_failures = 1;
     let bridge = relay::Bridge::start(config).await.unwrap();
     stage.write(&["a"]).await;
-    eventually("it was tried", async || !service.batches().is_empty()).await;
-    service.set_healthy(true);
+    // While its service is not well it is not even tried again.
+    service.until(1).await;
     service.behave(|events| Ok(processed(events)));
+    service.set_healthy(true);
     service.until(2).await;
+    assert_eq!(dead_letters(&stage).await, []);
+    bridge.drain(Duration::from_secs(10)).await;
+    stage.clear().await;
+}
+
+/// How many messages a queue has that nobody holds, and how many consumers.
+async fn ready_and_consumers(channel: &Channel, queue: &str) -> (u32, u32) {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..Default::default()
+    };
+    let queue = channel
+        .queue_declare(queue.into(), passive, FieldTable::default())
+        .await
+        .unwrap();
+    (queue.message_count(), queue.consumer_count())
+}
+
+#[tokio::test]
+async fn healthy_messages_are_not_dead_lettered_because_the_consumer_crashed_often() {
+    let mut stage = Stage::new().await;
+    let connection = Connection::connect(&stage.amqp_url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let direct = authority(&stage.amqp_url);
+    let proxy = Proxy::to(direct.clone()).await;
+    stage.amqp_url = stage.amqp_url.replace(&direct, &proxy.address.to_string());
+    // The messages stay with the consumer, for the service wants them later.
+    let service = Service::new(|events| Ok(vec![Outcome::Retry; events.len()])).await;
+    let bridge = stage.bridge(&service).await;
+    stage.write(&["a", "b", "c"]).await;
+    stage.until("processed_at is not null", 3).await;
+    for _ in 0..30 {
+        eventually("the consumer holds all", async || {
+            ready_and_consumers(&channel, &stage.queue()).await == (0, 1)
+        })
+        .await;
+        proxy.cut();
+        eventually("the consumer is gone", async || {
+            ready_and_consumers(&channel, &stage.queue()).await == (3, 0)
+        })
+        .await;
+        proxy.mend();
+    }
+    service.behave(|events| Ok(processed(events)));
+    let tried = service.events().len();
+    service.until(tried + 3).await;
+    eventually("the queue is empty", async || {
+        ready_and_consumers(&channel, &stage.queue()).await == (0, 1)
+    })
+    .await;
     assert_eq!(dead_letters(&stage).await, []);
     bridge.drain(Duration::from_secs(10)).await;
     stage.clear().await;

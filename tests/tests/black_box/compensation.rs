@@ -68,7 +68,7 @@ async fn an_order_of_more_than_there_is_is_cancelled_and_its_money_goes_back() -
 }
 
 #[tokio::test]
-async fn fifty_buyers_of_the_last_flower_are_one_buyer() -> Result<()> {
+async fn the_last_flower_is_not_oversold_to_fifty_buyers() -> Result<()> {
     let (user, admin) = (anybody()?.register().await?, anybody()?.admin().await?);
     let rose = flower(&admin, &user, "The last rose", 1).await?;
     let mut buying = JoinSet::new();
@@ -169,7 +169,7 @@ async fn an_order_that_is_on_its_way_cannot_be_cancelled() -> Result<()> {
 }
 
 #[tokio::test]
-async fn flowers_that_could_not_be_delivered_come_back_and_so_does_the_money() -> Result<()> {
+async fn when_shipping_fails_the_charge_is_refunded_and_the_flowers_come_back() -> Result<()> {
     let (user, admin, courier) = (
         anybody()?.register().await?,
         anybody()?.admin().await?,

@@ -59,7 +59,7 @@ fn expect_replay(first: &Answer, again: &Answer) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_double_click_is_one_order() -> Result<()> {
+async fn a_double_click_makes_no_second_order() -> Result<()> {
     let (user, rose) = customer().await?;
     let (key, body) = (new_key(), order_of(&rose, "pm_card_visa"));
     let first = send(&user, ORDERS, &key, &body).await?;

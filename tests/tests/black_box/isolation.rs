@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn another_users_order_payment_and_shipment_are_not_there() -> Result<()> {
+async fn nobody_reads_someone_elses_order_payment_or_shipment() -> Result<()> {
     let (owner, other, admin) = (
         anybody()?.register().await?,
         anybody()?.register().await?,

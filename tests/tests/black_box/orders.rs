@@ -130,7 +130,7 @@ async fn what_is_no_order_is_422_and_names_the_field() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_client_cannot_slip_in_a_price_a_status_or_another_user() -> Result<()> {
+async fn a_price_that_the_client_names_is_not_believed_nor_a_status_or_another_user() -> Result<()> {
     let (user, rose) = user_and_rose().await?;
     for (field, value) in [
         ("price", json!(1)),

@@ -3,7 +3,7 @@
 use crate::{alone, place_order, tell};
 use anyhow::{Context, Result};
 use contracts::{EventId, Money, OrderId, PaymentCompleted, PaymentDeadlinePassed, PaymentId};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shop_tests::events::cloud_event;
 use shop_tests::{Shop, eventually};
 use std::time::Duration;
@@ -61,6 +61,29 @@ async fn an_order_is_stored_with_the_timer_of_its_deadline() -> Result<()> {
         .await?;
     assert_eq!(told, 1);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_timer_does_not_hold_its_order_back() -> Result<()> {
+    let _alone = alone().await;
+    let mut shop = quiet_shop().await?;
+    let (user, order_id) = place_order(&shop).await?;
+    // What the order tells after its timer was stored.
+    user.post(&format!("/api/orders/{order_id}/cancel"), &json!({}))
+        .await?
+        .expect(200)?;
+    let after_the_timer = "select count(*) from ordering.outbox_messages as timer
+        join ordering.outbox_messages as word on word.aggregate_id = timer.aggregate_id and word.id > timer.id
+        where timer.event_type = 'PaymentDeadlinePassed' and timer.processed_at is null
+        and word.event_type = 'OrderCancelled'";
+    assert_eq!(shop.count(after_the_timer).await?, 1);
+    shop.start_relay(&[]).await?;
+    eventually("all but the timer is published", PATIENCE, async || {
+        let waiting = "select count(*) from ordering.outbox_messages where processed_at is null";
+        let published = format!("{after_the_timer} and word.processed_at is not null");
+        Ok((shop.count(waiting).await? == 1 && shop.count(&published).await? == 1).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use crate::{alone, place_order, tell};
 use anyhow::Result;
 use contracts::{
-    DeadLetterResolved, Event, EventDeadLettered, EventId, Money, OrderCreated, OrderId, OrderLine,
-    OrderPaid, PaymentCompleted, PaymentFailed, PaymentId, PaymentMethod, ShipmentCreated, ShipmentDelivered,
-    ShipmentFailed, ShipmentId, StockReserved, UserId,
+    DeadLetterResolved, Event, EventDeadLettered, EventId, Money, OrderCancelled, OrderCreated, OrderId,
+    OrderLine, OrderPaid, PaymentCompleted, PaymentFailed, PaymentId, PaymentMethod, ShipmentCreated,
+    ShipmentDelivered, ShipmentFailed, ShipmentId, StockReserved, UserId,
 };
 use serde_json::{Value, json};
 use shop_tests::Shop;
@@ -338,6 +338,68 @@ async fn an_order_created_twice_is_charged_once_and_a_paid_one_shipped_once() ->
 }
 
 #[tokio::test]
+async fn a_cancelled_order_is_not_charged_later() -> Result<()> {
+    let _alone = alone().await;
+    let shop = quiet_shop().await?;
+    let user = shop.anonymous()?.register().await?;
+    let user_id: UserId = user.id.as_deref().unwrap_or_default().parse()?;
+    let order = |payment_method| {
+        let order_id = OrderId::new();
+        let created = event(OrderCreated {
+            order_id,
+            user_id,
+            total: Money::rub(15_000)?,
+            payment_method,
+            payment_due_at: None,
+            items: Vec::new(),
+        })?;
+        let cancelled = event(OrderCancelled {
+            order_id,
+            reason: "cancelled_by_user".to_owned(),
+        })?;
+        anyhow::Ok((order_id, created, cancelled))
+    };
+    let tell = async |told: &Value| tell(&shop, "payment", std::slice::from_ref(told)).await;
+
+    // Payment hears of the order after its cancellation.
+    let (early, created, cancelled) = order(PaymentMethod::Visa)?;
+    for told in [&cancelled, &created] {
+        assert_eq!(tell(told).await?, ["processed"]);
+    }
+    // The card was declined, and somebody tries another.
+    let (declined, created, cancelled) = order(PaymentMethod::ChargeDeclined)?;
+    for told in [&created, &cancelled] {
+        assert_eq!(tell(told).await?, ["processed"]);
+    }
+    // An attempt was stored, and never came to the provider, whose ledger was away.
+    let database = shop.database().await?;
+    let ledger = "alter table payment_provider.charges";
+    database
+        .batch_execute(&format!("{ledger} rename to away"))
+        .await?;
+    let (stored, created, cancelled) = order(PaymentMethod::Visa)?;
+    for told in [&created, &cancelled] {
+        assert_eq!(tell(told).await?, ["retry"]);
+    }
+    let back = format!("{} rename to charges", ledger.replace("charges", "away"));
+    database.batch_execute(&back).await?;
+    for told in [&created, &cancelled] {
+        assert_eq!(tell(told).await?, ["processed"]);
+    }
+
+    for order_id in [early, declined, stored] {
+        let pay = json!({"order_id": order_id, "payment_method": "pm_card_visa"});
+        let answer = user.post("/api/payments/process", &pay).await?;
+        answer.expect_problem(409, "order-cancelled")?;
+    }
+    let taken = "select count(*) from payment_provider.charges where outcome = 'succeeded'";
+    assert_eq!(shop.count(taken).await?, 0);
+    let standing = "select count(*) from payment.payments where status <> 'failed'";
+    assert_eq!(shop.count(standing).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_provider_that_gives_no_answer_is_asked_again_and_charges_once() -> Result<()> {
     let _alone = alone().await;
     let shop = quiet_shop().await?;
@@ -438,7 +500,7 @@ async fn an_unsigned_stale_or_tampered_batch_is_401_and_touches_nothing() -> Res
 }
 
 #[tokio::test]
-async fn two_statements_that_race_for_one_order_leave_no_inbox_row_without_its_effect() -> Result<()> {
+async fn an_inbox_row_is_not_written_when_the_version_check_failed() -> Result<()> {
     let _alone = alone().await;
     let shop = quiet_shop().await?;
     let (_, order_id) = place_order(&shop).await?;

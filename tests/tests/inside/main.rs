@@ -12,6 +12,7 @@ mod grants;
 mod operator;
 mod plans;
 mod provider;
+mod races;
 mod relays;
 mod steps;
 mod stock;

@@ -17,8 +17,10 @@ use relay::{Bridge, Config, Topology};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -555,10 +557,12 @@ async fn answer(
     }
 }
 
-/// Something between the bridge and a server that can be cut.
+/// Something between the bridge and a server that can be cut, and can swallow what the bridge sends.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     cut: tokio::sync::watch::Sender<bool>,
+    swallow: Arc<AtomicBool>,
+    swallowed: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -566,10 +570,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (cut, watch) = tokio::sync::watch::channel(false);
+        let (swallow, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let gullet = (swallow.clone(), swallowed.clone());
         tokio::spawn(async move {
             loop {
                 let (mut client, _) = listener.accept().await.unwrap();
-                let (target, mut watch) = (target.clone(), watch.clone());
+                let (target, mut watch, gullet) = (target.clone(), watch.clone(), gullet.clone());
                 tokio::spawn(async move {
                     if *watch.borrow_and_update() {
                         return;
@@ -577,14 +583,22 @@ impl Proxy {
                     let Ok(mut server) = tokio::net::TcpStream::connect(&target).await else {
                         return;
                     };
+                    let (mut from_client, mut to_client) = client.split();
+                    let (mut from_server, mut to_server) = server.split();
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+                        _ = send(&mut from_client, &mut to_server, &gullet.0, &gullet.1) => {}
                         _ = watch.wait_for(|cut| *cut) => {}
                     }
                 });
             }
         });
-        Self { address, cut }
+        Self {
+            address,
+            cut,
+            swallow,
+            swallowed,
+        }
     }
 
     /// Ends every connection, and those that come from now on.
@@ -594,6 +608,37 @@ impl Proxy {
 
     pub(crate) fn mend(&self) {
         self.cut.send_replace(false);
+    }
+
+    /// Whether what the bridge sends from now on is lost, though its connections stand.
+    pub(crate) fn swallow(&self, swallow: bool) {
+        self.swallow.store(swallow, Ordering::SeqCst);
+    }
+
+    /// How many bytes were lost that way.
+    pub(crate) fn swallowed(&self) -> usize {
+        self.swallowed.load(Ordering::SeqCst)
+    }
+}
+
+/// Hands over what comes, but for what is to be swallowed.
+async fn send(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    swallow: &AtomicBool,
+    swallowed: &AtomicUsize,
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let count = from.read(&mut bytes).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        if swallow.load(Ordering::SeqCst) {
+            swallowed.fetch_add(count, Ordering::SeqCst);
+        } else {
+            to.write_all(&bytes[..count]).await?;
+        }
     }
 }
 
