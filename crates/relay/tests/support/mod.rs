@@ -560,16 +560,23 @@ async fn answer(
 /// Something between the bridge and a server that can be cut, and can swallow what the bridge sends.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    cut: tokio::sync::watch::Sender<bool>,
+    line: tokio::sync::watch::Sender<Line>,
     swallow: Arc<AtomicBool>,
     swallowed: Arc<AtomicUsize>,
+}
+
+/// Whether connections may come, and how often all that there were have been ended.
+#[derive(Clone, Copy, Default)]
+struct Line {
+    is_cut: bool,
+    cuts: usize,
 }
 
 impl Proxy {
     pub(crate) async fn to(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (cut, watch) = tokio::sync::watch::channel(false);
+        let (line, watch) = tokio::sync::watch::channel(Line::default());
         let (swallow, swallowed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let gullet = (swallow.clone(), swallowed.clone());
         tokio::spawn(async move {
@@ -577,7 +584,8 @@ impl Proxy {
                 let (mut client, _) = listener.accept().await.unwrap();
                 let (target, mut watch, gullet) = (target.clone(), watch.clone(), gullet.clone());
                 tokio::spawn(async move {
-                    if *watch.borrow_and_update() {
+                    let Line { is_cut, cuts } = *watch.borrow_and_update();
+                    if is_cut {
                         return;
                     }
                     let Ok(mut server) = tokio::net::TcpStream::connect(&target).await else {
@@ -588,26 +596,29 @@ impl Proxy {
                     tokio::select! {
                         _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
                         _ = send(&mut from_client, &mut to_server, &gullet.0, &gullet.1) => {}
-                        _ = watch.wait_for(|cut| *cut) => {}
+                        _ = watch.wait_for(|line| line.cuts != cuts) => {}
                     }
                 });
             }
         });
         Self {
             address,
-            cut,
+            line,
             swallow,
             swallowed,
         }
     }
 
-    /// Ends every connection, and those that come from now on.
+    /// Ends every connection, even if it is mended the next moment, and those that come until then.
     pub(crate) fn cut(&self) {
-        self.cut.send_replace(true);
+        self.line.send_modify(|line| {
+            line.is_cut = true;
+            line.cuts += 1;
+        });
     }
 
     pub(crate) fn mend(&self) {
-        self.cut.send_replace(false);
+        self.line.send_modify(|line| line.is_cut = false);
     }
 
     /// Whether what the bridge sends from now on is lost, though its connections stand.
