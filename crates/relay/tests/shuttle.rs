@@ -194,8 +194,10 @@ async fn healthy_messages_are_not_dead_lettered_because_the_database_was_away() 
     config.shuttle.line.lone_failures = 1;
     let bridge = relay::Bridge::start(config).await.unwrap();
     stage.write(&["a"]).await;
-    // While its service is not well it is not even tried again.
+    // What was tried is judged by the health that is asked for after it; then the queue waits for a better one.
     service.until(1).await;
+    eventually("its health was asked for", async || service.asked() > 2).await;
+    assert_eq!(dead_letters(&stage).await, []);
     service.behave(|events| Ok(processed(events)));
     service.set_healthy(true);
     service.until(2).await;

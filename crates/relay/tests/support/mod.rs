@@ -401,6 +401,7 @@ pub(crate) struct Service {
 struct Inner {
     behaviour: Mutex<Box<Behaviour>>,
     healthy: Mutex<bool>,
+    asked: AtomicUsize,
     batches: Mutex<Vec<Vec<Value>>>,
     told: Mutex<Vec<Value>>,
     news: Notify,
@@ -420,6 +421,7 @@ impl Service {
         let inner = Inner {
             behaviour: Mutex::new(Box::new(behaviour)),
             healthy: Mutex::new(true),
+            asked: AtomicUsize::new(0),
             batches: Mutex::default(),
             told: Mutex::default(),
             news: Notify::new(),
@@ -455,6 +457,11 @@ impl Service {
 
     pub(crate) fn set_healthy(&self, healthy: bool) {
         *self.inner.healthy.lock().unwrap() = healthy;
+    }
+
+    /// How often it was asked whether it is well.
+    pub(crate) fn asked(&self) -> usize {
+        self.inner.asked.load(Ordering::SeqCst)
     }
 
     /// Every batch so far.
@@ -514,6 +521,7 @@ async fn answer(
     };
     let path = request.uri().path().to_owned();
     if path == "/internal/taker/health" {
+        inner.asked.fetch_add(1, Ordering::SeqCst);
         return status(if *inner.healthy.lock().unwrap() { 200 } else { 503 });
     }
     let tells = path == "/internal/teller/events";
