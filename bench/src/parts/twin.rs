@@ -148,7 +148,7 @@ async fn scenarios(shop: &Shop, catalog: SocketAddr, ordering: SocketAddr) -> Re
             target: order(&buyer)?,
             shares: Some((0.50, 0.65)),
             has_statements: true,
-            own_members: &["id", "created_at", "updated_at"],
+            own_members: &["id", "created_at", "updated_at", "payment_due_at"],
         },
     ])
 }
