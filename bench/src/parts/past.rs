@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Statement};
 const POLL: &str = include_str!("../../../crates/relay/src/outbox/sql/poll.sql");
 
 /// What the relay asks of its session.
-const SESSION: &str = "set enable_seqscan = off; set jit = off";
+const SESSION: &str = include_str!("../../../crates/relay/src/outbox/sql/session.sql");
 
 /// Rows that are due in both outboxes.
 const DUE: u64 = 10;

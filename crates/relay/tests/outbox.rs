@@ -344,6 +344,33 @@ async fn a_wrong_password_or_address_ends_the_start_in_one_line_without_the_pass
     }
 }
 
+/// What the relay asks its outbox for, on a session like its own.
+const POLL: &str =
+    "execute poll (256, 8388608, 1048574, false, array[1, 2, 3], array[5, 6]::bigint[], '-infinity', 0, 256)";
+
+async fn prepare_poll(stage: &Stage) {
+    let poll = include_str!("../src/outbox/sql/poll.sql").replace("{schema}", "shop");
+    let prepare = format!(
+        "prepare poll (bigint, bigint, int, bool, int[], bigint[], timestamptz, bigint, bigint) as {poll}"
+    );
+    for statement in [include_str!("../src/outbox/sql/session.sql"), &prepare] {
+        stage.database.batch_execute(statement).await.unwrap();
+    }
+}
+
+async fn poll_plan(stage: &Stage) -> String {
+    let lines = stage.database.query(&format!("explain {POLL}"), &[]).await;
+    let lines: Vec<String> = lines.unwrap().iter().map(|row| row.get(0)).collect();
+    lines.join("\n")
+}
+
+fn assert_walks_along_its_indexes(plan: &str) {
+    let slice = "using outbox_messages_due on outbox_messages m";
+    let probe = "using outbox_messages_key on outbox_messages first";
+    assert!(plan.contains(slice) && plan.contains(probe), "{plan}");
+    assert_eq!(plan.matches(" on outbox_messages ").count(), 2, "{plan}");
+}
+
 #[tokio::test]
 async fn the_poll_walks_its_indexes_whatever_the_statistics_say() {
     let stage = Stage::new().await;
@@ -354,40 +381,44 @@ async fn the_poll_walks_its_indexes_whatever_the_statistics_say() {
             case when n % 2 = 0 then now() end
         from generate_series(1, 20000) n";
     stage.database.batch_execute(many).await.unwrap();
-    stage
-        .database
-        .batch_execute("analyze shop.outbox_messages; set enable_seqscan = off")
-        .await
-        .unwrap();
-    let poll = include_str!("../src/outbox/sql/poll.sql").replace("{schema}", "shop");
-    let arguments =
-        "(256, 8388608, 1048574, false, array[1, 2, 3], array[5, 6]::bigint[], '-infinity', 0, 256)";
-    let prepare = format!(
-        "prepare poll (bigint, bigint, int, bool, int[], bigint[], timestamptz, bigint, bigint) as {poll}"
-    );
-    stage.database.batch_execute(&prepare).await.unwrap();
+    let analyze = "analyze shop.outbox_messages";
+    stage.database.batch_execute(analyze).await.unwrap();
+    prepare_poll(&stage).await;
     for mode in ["force_custom_plan", "force_generic_plan"] {
-        stage
-            .database
-            .batch_execute(&format!("set plan_cache_mode = {mode}"))
-            .await
-            .unwrap();
-        let explain = format!("explain execute poll {arguments}");
-        let plan: Vec<String> = stage
-            .database
-            .query(&explain, &[])
-            .await
-            .unwrap()
-            .iter()
-            .map(|row| row.get(0))
-            .collect();
-        let plan = plan.join("\n");
-        assert!(plan.contains("Index Scan using outbox_messages_due"), "{plan}");
-        assert!(plan.contains("using outbox_messages_key"), "{plan}");
-        assert!(
-            !plan.contains("Seq Scan") && !plan.contains("Hash Join"),
-            "{plan}"
-        );
+        let set = format!("set plan_cache_mode = {mode}");
+        stage.database.batch_execute(&set).await.unwrap();
+        assert_walks_along_its_indexes(&poll_plan(&stage).await);
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_was_made_for_an_empty_outbox_serves_a_backlog() {
+    // What the statistics say of an outbox in good order: nothing in it waits.
+    let processed = "
+        insert into shop.outbox_messages
+            (event_id, event_type, routing_key, ordering_key, aggregate_id, payload, occurred_at, processed_at)
+        select gen_random_uuid(), 'T', 'thing.happened', n::text, gen_random_uuid(), '{}', now(), now()
+        from generate_series(1, 20000) n";
+    for emptied in [
+        ["truncate shop.outbox_messages", "select"],
+        [
+            "delete from shop.outbox_messages",
+            "vacuum analyze shop.outbox_messages",
+        ],
+    ] {
+        let stage = Stage::new().await;
+        for statement in [processed, "vacuum analyze shop.outbox_messages"]
+            .into_iter()
+            .chain(emptied)
+        {
+            stage.database.batch_execute(statement).await.unwrap();
+        }
+        prepare_poll(&stage).await;
+        // After five times the plan is kept.
+        for _ in 0..7 {
+            stage.database.batch_execute(POLL).await.unwrap();
+        }
+        assert_walks_along_its_indexes(&poll_plan(&stage).await);
     }
 }
 

@@ -277,9 +277,7 @@ async fn the_relays_statements_walk_along_indexes_whether_or_not_their_parameter
     let shop = shop_with_a_past().await?;
     let client = connect(&shop.login_url("bridge")).await?;
     // As the relay's session has it.
-    client
-        .batch_execute("set enable_seqscan = off; set jit = off")
-        .await?;
+    client.batch_execute(relays!("session")).await?;
     let poll = "256, 8388608, 524286, true, '{}', '{}', now() - interval '10 seconds', 0, 256";
     let statements: [(&str, &str, &str, &[&str]); 4] = [
         (

@@ -213,9 +213,8 @@ async fn disturb(mut shop: Shop, mut random: StdRng, stop: Arc<AtomicBool>) -> R
 
 /// How many blocks a poll touches that begins `slack` before now, or at the very start.
 async fn poll_walks(client: &tokio_postgres::Client, slack: Option<f64>) -> Result<u64> {
-    client
-        .batch_execute("set enable_seqscan = off; set jit = off")
-        .await?;
+    let session = include_str!("../../../crates/relay/src/outbox/sql/session.sql");
+    client.batch_execute(session).await?;
     let poll = include_str!("../../../crates/relay/src/outbox/sql/poll.sql").replace("{schema}", "ordering");
     let begin = match slack {
         Some(slack) => client

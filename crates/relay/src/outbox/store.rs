@@ -38,7 +38,8 @@ pub(super) struct Store {
     client: Client,
     poll: Statement,
     mark: Statement,
-    back_off: Statement,
+    /// Seldom needed, and planned each time: no order of its rows tells one index from the other.
+    back_off: String,
     depth: Statement,
 }
 
@@ -52,23 +53,17 @@ impl Store {
     pub(super) async fn open(config: &tokio_postgres::Config, schema: &str) -> Result<Self, DatabaseError> {
         let client = database::connect(config, &format!("relay {schema}")).await?;
         database::check_durability(&client).await?;
-        // Every statement here is a short walk along an index. A planner with stale statistics of a table that is
-        // empty now and a backlog later must not come to think otherwise.
-        within(
-            Point::RelaySet,
-            client.batch_execute("set enable_seqscan = off; set jit = off"),
-        )
-        .await?;
+        let session = include_str!("sql/session.sql");
+        within(Point::RelaySet, client.batch_execute(session)).await?;
         let prepare = async |sql| within(Point::RelayPrepared, client.prepare(&in_schema(sql, schema))).await;
         let poll = prepare(include_str!("sql/poll.sql")).await?;
         let mark = prepare(include_str!("sql/mark.sql")).await?;
-        let back_off = prepare(include_str!("sql/back_off.sql")).await?;
         let depth = prepare(include_str!("sql/depth.sql")).await?;
         Ok(Self {
             client,
             poll,
             mark,
-            back_off,
+            back_off: in_schema(include_str!("sql/back_off.sql"), schema),
             depth,
         })
     }

@@ -12,7 +12,8 @@
 -- Within one key, due_at is not in the order of the ids (it is the start of the writer's transaction, or put off), so a
 -- row is taken only if no earlier one of its key still waits, due or not. That is a scalar subquery on purpose: it is
 -- answered by one probe of the index on (ordering_key, id), and cannot be turned into a join over the whole backlog.
--- Of a key only the first row of the slice is probed for: no other can be the first.
+-- Of a key only the first row of the slice is probed for: no other can be the first. The probe asks for what comes first
+-- from the beginning of its key on, which is of that key, for the candidate is: that order only one index has.
 --
 -- The partition is a byte of a hash whose value is documented never to change, and that a FIPS build has too. It is
 -- computed nowhere but here.
@@ -54,10 +55,10 @@ ready as (
     where id = (
         select first.id
         from {schema}.outbox_messages first
-        where first.ordering_key = candidate.ordering_key
+        where (first.ordering_key, first.id) >= (candidate.ordering_key, 0)
         and first.processed_at is null
         and first.parked_at is null
-        order by first.id
+        order by first.ordering_key, first.id
         limit 1
     )
 ),
