@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(120);
 const WRITERS: u64 = 16;
 /// Few enough that a great many rows wait behind others of their key.
 const KEYS: usize = 500;
@@ -153,13 +153,17 @@ impl Ear {
         })
     }
 
-    /// Listens until `all` says that there is nothing more to hear.
-    async fn listen(mut self, all: impl Fn(usize) -> bool) -> Result<Self> {
-        while !all(self.heard.len()) {
+    /// Listens until it has heard `all` rows, however many that will be, or nothing for a long time.
+    async fn listen(mut self, all: Arc<AtomicI64>) -> Result<Self> {
+        let mut last_heard = Instant::now();
+        while i64::try_from(self.heard.len())? < all.load(Ordering::Relaxed)
+            && last_heard.elapsed() < PATIENCE
+        {
             // A pause, so that `all` is asked again though nothing comes.
             let next = tokio::time::timeout(Duration::from_millis(100), self.consumer.next()).await;
             if let Ok(delivery) = next {
                 self.hear(&delivery.context("the ear fell off")??)?;
+                last_heard = Instant::now();
             }
         }
         Ok(self)
@@ -238,16 +242,20 @@ async fn poll_walks(client: &tokio_postgres::Client, slack: Option<f64>) -> Resu
     Ok(hit.context("no count of blocks")? + read.context("no count of blocks")?)
 }
 
-/// Waits until every committed row is marked, and none was due within the slack of a poll.
+/// Waits until every committed row is marked, and none was due within the slack of a poll. However many there are, they
+/// must become fewer.
 async fn quiet(client: &tokio_postgres::Client) -> Result<()> {
     let query = "select count(*) filter (where processed_at is null), count(*) filter (where due_at > now() - interval
         '11 seconds') from ordering.outbox_messages";
-    let end = Instant::now() + PATIENCE;
+    let (mut fewest, mut end) = (i64::MAX, Instant::now() + PATIENCE);
     loop {
         let row = client.query_one(query, &[]).await?;
         let (open, recent): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         if open + recent == 0 {
             return Ok(());
+        }
+        if open < fewest {
+            (fewest, end) = (open, Instant::now() + PATIENCE);
         }
         ensure!(
             Instant::now() < end,
@@ -312,22 +320,19 @@ async fn torture(rows: i64, seed: u64) -> Result<()> {
         StdRng::seed_from_u64(random.random()),
         Arc::clone(&stop),
     ));
-    let listener = tokio::spawn({
-        let all_written = Arc::clone(&all_written);
-        let begun = Instant::now();
-        ear.listen(move |heard| {
-            let all = all_written.load(Ordering::Relaxed);
-            i64::try_from(heard).is_ok_and(|heard| heard >= all) || begun.elapsed() > 10 * PATIENCE
-        })
-    });
+    let listener = tokio::spawn(ear.listen(Arc::clone(&all_written)));
+    let begun = Instant::now();
     while let Some(ended) = writers.join_next().await {
         ended??;
     }
     stop.store(true, Ordering::Relaxed);
     let (_shop, disturbed) = disturber.await??;
 
+    let writing = begun.elapsed();
+
     // All is published but what is still held, which keeps the dead of the index where they are.
     quiet(&client).await?;
+    let publishing = begun.elapsed();
     let while_held = poll_walks(&client, Some(10.0)).await?;
 
     // It fails only if nobody waits for it, which the next line tells.
@@ -346,7 +351,8 @@ async fn torture(rows: i64, seed: u64) -> Result<()> {
     client.batch_execute("vacuum ordering.outbox_messages").await?;
     let after_vacuum = poll_walks(&client, None).await?;
     eprintln!(
-        "{written} rows, {disturbed} kills and pauses, {} repeats; blocks of a poll: {at_the_start} at the start, \
+        "{written} rows, written in {writing:.0?} and published in {publishing:.0?}; {disturbed} kills and pauses, {} \
+         repeats; blocks of a poll: {at_the_start} at the start, \
          {while_held} while a transaction was held, {after_vacuum} after a vacuum",
         ear.repeats
     );
