@@ -29,8 +29,9 @@ pub(crate) struct Secrets {
     pub(crate) postgres: String,
     pub(crate) rabbitmq: String,
     pub(crate) erlang_cookie: String,
-    /// The HS256 key of access tokens.
-    pub(crate) jwt_key: String,
+    /// The HS256 key of access tokens, which signs and verifies. Folders of earlier versions have it under its old name.
+    #[serde(alias = "jwt_key")]
+    pub(crate) jwt_signing_key: String,
     /// The key of event batches, as Standard Webhooks writes it.
     pub(crate) events_key: String,
     /// Password of each login `shop_<name>`.
@@ -68,7 +69,7 @@ impl Secrets {
             postgres: random_hex(24)?,
             rabbitmq: random_hex(24)?,
             erlang_cookie: random_hex(24)?,
-            jwt_key: random_hex(32)?,
+            jwt_signing_key: random_hex(32)?,
             events_key: format!("whsec_{}", STANDARD.encode(random::<32>()?)),
             logins: BTreeMap::new(),
         })
