@@ -115,3 +115,17 @@ fn random_hex(bytes: usize) -> Result<String> {
 pub(crate) fn random_below(limit: u16) -> Result<u16> {
     Ok(u16::from_le_bytes(random()?) % limit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_an_earlier_version_keeps_its_key() {
+        let text = "postgres = 'a'\nrabbitmq = 'b'\nerlang_cookie = 'c'\njwt_key = 'd'\nevents_key = 'e'\n[logins]\n";
+        let secrets: Secrets = toml::from_str(text).unwrap();
+        assert_eq!(secrets.jwt_signing_key, "d");
+        let written = toml::to_string(&secrets).unwrap();
+        assert!(written.contains("jwt_signing_key = \"d\""), "{written}");
+    }
+}
