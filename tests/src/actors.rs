@@ -12,6 +12,8 @@ pub struct Actor {
     client: Client,
     base: String,
     token: Option<String>,
+    /// The signed-in user's refresh token, if any.
+    pub refresh_token: Option<String>,
     /// The signed-in user's id, if any.
     pub id: Option<String>,
     /// The signed-in user's address, if any.
@@ -89,8 +91,24 @@ impl Actor {
             client,
             base: base.trim_end_matches('/').to_owned(),
             token: None,
+            refresh_token: None,
             id: None,
             email: None,
+        })
+    }
+
+    /// The same person at another address: clients of one address are one to the shop.
+    ///
+    /// # Errors
+    /// If no client can be made.
+    pub fn from_address(&self, address: std::net::IpAddr) -> Result<Self> {
+        let client = Client::builder()
+            .timeout(Duration::from_secs(30))
+            .local_address(address)
+            .build()?;
+        Ok(Self {
+            client,
+            ..self.clone()
         })
     }
 
@@ -162,6 +180,7 @@ impl Actor {
         let (id, email) = (text(&body["user"]["id"]), text(&body["user"]["email"]));
         Ok(Self {
             token: Some(token),
+            refresh_token: text(&body["refresh_token"]),
             id,
             email,
             ..self.clone()

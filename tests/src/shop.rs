@@ -33,8 +33,8 @@ const LOGINS: [&str; 7] = [
 /// How long a process of ours may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The HS256 key of every test shop.
-pub const JWT_KEY: &str = "the test shops' key, which opens nothing else";
+/// The HS256 key of every test shop, which signs and verifies.
+pub const JWT_KEY: &str = "the-test-shops-key-which-opens-nothing-else";
 
 /// A running shop; it ends with this value.
 pub struct Shop {
@@ -158,7 +158,8 @@ impl Shop {
                 "redis_database".to_owned(),
                 rand::rng().random_range(1..16).to_string(),
             ),
-            ("jwt_key".to_owned(), JWT_KEY.to_owned()),
+            ("jwt_signing_key".to_owned(), JWT_KEY.to_owned()),
+            ("jwt_verification_keys".to_owned(), JWT_KEY.to_owned()),
             ("events_key".to_owned(), self.events_key.clone()),
             ("bcrypt_cost".to_owned(), "4".to_owned()),
         ]);
@@ -218,6 +219,23 @@ impl Shop {
         self.serve_with(&mut command)?;
         self.host = Some(self.spawn(command, "host")?);
         self.await_healthy().await
+    }
+
+    /// Starts the embedded host and waits until it answers, healthy or not.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn start_host_unchecked(&mut self) -> Result<()> {
+        let mut command = self.bridge()?;
+        command.arg("serve");
+        self.serve_with(&mut command)?;
+        self.host = Some(self.spawn(command, "host")?);
+        let anybody = self.anonymous()?;
+        eventually("the host answers", PATIENCE, async || {
+            Ok(anybody.get("/health/live").await.is_ok().then_some(()))
+        })
+        .await
+        .with_context(|| self.log("host"))
     }
 
     /// Starts the embedded host and a relay in one process, as the shop runs, with these additional arguments, and
@@ -350,6 +368,19 @@ impl Shop {
     /// If the file of it is gone.
     pub fn variables(&self) -> Result<toml::Table> {
         Ok(std::fs::read_to_string(self.folder.join("variables.toml"))?.parse()?)
+    }
+
+    /// Configures the components of this shop otherwise, from the next start of its host on.
+    ///
+    /// # Errors
+    /// If the file of it is gone.
+    pub fn set_variables(&self, changes: &[(&str, &str)]) -> Result<()> {
+        let mut variables = self.variables()?;
+        for (name, value) in changes {
+            variables.insert((*name).to_owned(), (*value).into());
+        }
+        std::fs::write(self.folder.join("variables.toml"), toml::to_string(&variables)?)?;
+        Ok(())
     }
 
     fn bridge(&self) -> Result<Command> {

@@ -29,8 +29,9 @@ pub(crate) struct Secrets {
     pub(crate) postgres: String,
     pub(crate) rabbitmq: String,
     pub(crate) erlang_cookie: String,
-    /// The HS256 key of access tokens.
-    pub(crate) jwt_key: String,
+    /// The HS256 key of access tokens, which signs and verifies. Folders of earlier versions have it under its old name.
+    #[serde(alias = "jwt_key")]
+    pub(crate) jwt_signing_key: String,
     /// The key of event batches, as Standard Webhooks writes it.
     pub(crate) events_key: String,
     /// Password of each login `shop_<name>`.
@@ -68,7 +69,7 @@ impl Secrets {
             postgres: random_hex(24)?,
             rabbitmq: random_hex(24)?,
             erlang_cookie: random_hex(24)?,
-            jwt_key: random_hex(32)?,
+            jwt_signing_key: random_hex(32)?,
             events_key: format!("whsec_{}", STANDARD.encode(random::<32>()?)),
             logins: BTreeMap::new(),
         })
@@ -113,4 +114,18 @@ fn random_hex(bytes: usize) -> Result<String> {
 /// A random number below `limit`.
 pub(crate) fn random_below(limit: u16) -> Result<u16> {
     Ok(u16::from_le_bytes(random()?) % limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_an_earlier_version_keeps_its_key() {
+        let text = "postgres = 'a'\nrabbitmq = 'b'\nerlang_cookie = 'c'\njwt_key = 'd'\nevents_key = 'e'\n[logins]\n";
+        let secrets: Secrets = toml::from_str(text).unwrap();
+        assert_eq!(secrets.jwt_signing_key, "d");
+        let written = toml::to_string(&secrets).unwrap();
+        assert!(written.contains("jwt_signing_key = \"d\""), "{written}");
+    }
 }

@@ -88,7 +88,11 @@ impl Shop<'_> {
             ("postgres_database".to_owned(), database.name),
             ("redis".to_owned(), cache.server),
             ("redis_database".to_owned(), cache.database),
-            ("jwt_key".to_owned(), self.secrets.jwt_key.clone()),
+            ("jwt_signing_key".to_owned(), self.secrets.jwt_signing_key.clone()),
+            (
+                "jwt_verification_keys".to_owned(),
+                self.secrets.jwt_signing_key.clone(),
+            ),
             ("events_key".to_owned(), self.secrets.events_key.clone()),
         ]);
         for service in SERVICES {

@@ -8,6 +8,7 @@ pub mod infrastructure;
 
 use infrastructure::{Bcrypt, Jwt};
 use service::config::{ConfigError, parsed_variable, variable};
+use service::keys::{SigningKey, VerificationKeys};
 use service::router::{Component, Root, serve};
 use service::{Bearer, Database, Router};
 use spin_sdk::http::{IntoResponse, Request};
@@ -26,10 +27,19 @@ pub struct Auth {
 
 impl Component for Auth {
     async fn compose() -> Result<Self, ConfigError> {
-        let key = variable("jwt_key").await?;
+        let signing_key = SigningKey::parse(&variable("jwt_signing_key").await?)?;
+        let verification_keys = VerificationKeys::parse(&variable("jwt_verification_keys").await?)?;
+        if !verification_keys.include(&signing_key) {
+            return Err(ConfigError {
+                name: "jwt_signing_key",
+                reason: "has no counterpart among jwt_verification_keys",
+            });
+        }
+        let ttl_seconds = parsed_variable("jwt_ttl_seconds").await?;
+        let session_ttl_seconds = parsed_variable("refresh_ttl_seconds").await?;
         Ok(Self {
-            bearer: Bearer::new(&key)?,
-            tokens: Jwt::new(&key, parsed_variable("jwt_ttl_seconds").await?)?,
+            bearer: Bearer::of(verification_keys),
+            tokens: Jwt::new(signing_key, ttl_seconds, session_ttl_seconds)?,
             hasher: Bcrypt::new(parsed_variable("bcrypt_cost").await?)?,
             database: Database::new(variable("database_url").await?),
             router: api::router(),

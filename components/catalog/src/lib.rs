@@ -27,7 +27,7 @@ pub struct Catalog {
 impl Component for Catalog {
     async fn compose() -> Result<Self, ConfigError> {
         Ok(Self {
-            bearer: Bearer::new(&variable("jwt_key").await?)?,
+            bearer: Bearer::new(&variable("jwt_verification_keys").await?)?,
             database: Database::new(variable("database_url").await?),
             cache: RedisCache::connect(&variable("redis_url").await?),
             events_key: service::events::signing_key().await?,

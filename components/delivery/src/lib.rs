@@ -28,7 +28,7 @@ pub struct Delivery {
 impl Component for Delivery {
     async fn compose() -> Result<Self, ConfigError> {
         Ok(Self {
-            bearer: Bearer::new(&variable("jwt_key").await?)?,
+            bearer: Bearer::new(&variable("jwt_verification_keys").await?)?,
             database: Database::new(variable("database_url").await?),
             events_key: service::events::signing_key().await?,
             terms: Terms {

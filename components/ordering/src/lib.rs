@@ -30,7 +30,7 @@ impl Component for Ordering {
     async fn compose() -> Result<Self, ConfigError> {
         let deadline_seconds: NonZeroU32 = parsed_variable("payment_deadline_seconds").await?;
         Ok(Self {
-            bearer: Bearer::new(&variable("jwt_key").await?)?,
+            bearer: Bearer::new(&variable("jwt_verification_keys").await?)?,
             database: Database::new(variable("database_url").await?),
             events_key: service::events::signing_key().await?,
             payment_deadline: Duration::from_secs(deadline_seconds.get().into()),

@@ -26,7 +26,7 @@ pub struct Payment {
 impl Component for Payment {
     async fn compose() -> Result<Self, ConfigError> {
         Ok(Self {
-            bearer: Bearer::new(&variable("jwt_key").await?)?,
+            bearer: Bearer::new(&variable("jwt_verification_keys").await?)?,
             database: Database::new(variable("database_url").await?),
             provider_url: variable("provider_url").await?,
             events_key: service::events::signing_key().await?,

@@ -1,12 +1,12 @@
-//! Who is asking: the bearer token of a request (RFC 6750), checked here with the shared key and without I/O.
+//! Who is asking: the bearer token of a request (RFC 6750), checked here with the shop's keys and without I/O.
 
 use crate::config::ConfigError;
+use crate::keys::VerificationKeys;
 use crate::problem::Problem;
 use crate::request::Request;
-use crate::token::{self, AUDIENCE, Claims, ISSUER, MIN_KEY_BYTES};
+use crate::token::Claims;
 use contracts::UserId;
 use http::header;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -91,33 +91,21 @@ impl Caller {
 }
 
 /// Checks bearer tokens.
-pub struct Bearer {
-    key: DecodingKey,
-    validation: Validation,
-}
+pub struct Bearer(VerificationKeys);
 
 impl Bearer {
-    /// `key` is the shared HS256 key.
+    /// Takes the variable `jwt_verification_keys`.
     ///
     /// # Errors
-    /// If the key is shorter than 32 bytes.
-    pub fn new(key: &str) -> Result<Self, ConfigError> {
-        if key.len() < MIN_KEY_BYTES {
-            return Err(ConfigError {
-                name: "jwt_key",
-                reason: "is shorter than 32 bytes",
-            });
-        }
-        token::install_cryptography();
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["sub", "iss", "aud", "exp"]);
-        Ok(Self {
-            key: DecodingKey::from_secret(key.as_bytes()),
-            validation,
-        })
+    /// If it holds no key, or what is none.
+    pub fn new(keys: &str) -> Result<Self, ConfigError> {
+        VerificationKeys::parse(keys).map(Self)
+    }
+
+    /// Believes what these keys verify.
+    #[must_use]
+    pub fn of(keys: VerificationKeys) -> Self {
+        Self(keys)
     }
 
     /// Who sends this request.
@@ -140,9 +128,8 @@ impl Bearer {
         let Some(token) = token else {
             return Err(Problem::unauthorized(CHALLENGE, "This needs a bearer token."));
         };
-        jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
-            .map(|decoded| decoded.claims)
-            .ok()
+        self.0
+            .claims(token)
             .filter(|claims| claims.sub == claims.user_id)
             .ok_or_else(refused)
     }
@@ -151,11 +138,12 @@ impl Bearer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SigningKey;
+    use crate::token::{AUDIENCE, ISSUER};
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    use jsonwebtoken::{EncodingKey, Header};
     use serde_json::json;
 
-    const KEY: &str = "a key of at least thirty-two bytes";
+    const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
 
     fn claims() -> Claims {
         let user_id = UserId::new();
@@ -173,13 +161,7 @@ mod tests {
     }
 
     fn signed(claims: &Claims, key: &str) -> String {
-        token::install_cryptography();
-        jsonwebtoken::encode(
-            &Header::new(Algorithm::HS256),
-            claims,
-            &EncodingKey::from_secret(key.as_bytes()),
-        )
-        .unwrap()
+        SigningKey::parse(key).unwrap().sign(claims).unwrap()
     }
 
     fn accepts(token: &str) -> bool {
@@ -218,13 +200,15 @@ mod tests {
         }
         assert!(!accepts(&signed(
             &mine,
-            "another key of thirty-two or more bytes"
+            "another-key-of-thirty-two-or-more-bytes"
         )));
 
         let good = signed(&mine, KEY);
         let parts: Vec<&str> = good.split('.').collect();
         let encode = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let none = encode(json!({"alg": "none", "typ": "JWT"}));
+        let header: serde_json::Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[0]).unwrap()).unwrap();
+        let none = encode(json!({"alg": "none", "typ": "JWT", "kid": header["kid"]}));
         let admin = encode(
             serde_json::to_value(Claims {
                 role: Role::Admin,

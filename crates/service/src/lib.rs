@@ -12,6 +12,7 @@ pub mod events;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod keys;
 pub mod log;
 pub mod outbox;
 pub mod page;

@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use spin_sdk::http::Request as SpinRequest;
 use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 /// The most bytes that a body may have, except for a batch of events.
@@ -25,6 +26,12 @@ pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id"
 
 /// W3C Trace Context.
 pub const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static("traceparent");
+
+/// What the host tells of whoever called: `10.0.0.1:51234`.
+const CALLER_HEADER: HeaderName = HeaderName::from_static("spin-client-addr");
+
+/// What the gateway tells of its client.
+const CLIENT_HEADER: HeaderName = HeaderName::from_static("x-shop-client-addr");
 
 /// The prefixes that the gateway serves the services under.
 pub const PREFIXES: [&str; 2] = ["/api/v1", "/api"];
@@ -79,6 +86,12 @@ impl Request {
     #[must_use]
     pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The client's address, if somebody tells it who is believed: the host, and the gateway where it is the caller.
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        client(&self.headers)
     }
 
     /// The client's own id for the request, if it is a sane one, else a new one.
@@ -206,6 +219,17 @@ impl Request {
     }
 }
 
+fn client(headers: &HeaderMap) -> Option<IpAddr> {
+    // A client may have sent such headers too; the host's own stands behind them.
+    let caller = headers.get_all(CALLER_HEADER).iter().next_back()?;
+    let caller: SocketAddr = caller.to_str().ok()?.parse().ok()?;
+    if !caller.ip().is_unspecified() {
+        return Some(caller.ip());
+    }
+    // Another component of the shop, which has no address. Only the gateway calls, and it drops what clients made up.
+    headers.get(CLIENT_HEADER)?.to_str().ok()?.parse().ok()
+}
+
 /// Decoded query parameters.
 pub struct Query(Vec<(String, String)>);
 
@@ -242,5 +266,42 @@ impl Query {
         T::Err: Display,
     {
         self.text(name).and_then(|text| errors.check(name, text.parse()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn client_of(headers: &[(HeaderName, &'static str)]) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, HeaderValue::from_static(value));
+        }
+        client(&map).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn the_gateway_is_believed_on_a_chained_call_and_nobody_else_ever() {
+        let chained = (CALLER_HEADER, "0.0.0.0:0");
+        let said = (CLIENT_HEADER, "10.0.0.7");
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(client_of(&[said.clone(), chained.clone()]), some("10.0.0.7"));
+        assert_eq!(
+            client_of(&[(CLIENT_HEADER, "2001:db8::1"), chained.clone()]),
+            some("2001:db8::1")
+        );
+        // Somebody who came by the service's own door, whatever they say.
+        let caller = (CALLER_HEADER, "10.0.0.1:51234");
+        assert_eq!(client_of(&[said.clone(), caller.clone()]), some("10.0.0.1"));
+        assert_eq!(
+            client_of(&[chained.clone(), said.clone(), caller]),
+            some("10.0.0.1")
+        );
+        // Nobody tells.
+        assert_eq!(client_of(&[said.clone()]), None);
+        assert_eq!(client_of(&[said, (CALLER_HEADER, "unix:")]), None);
+        assert_eq!(client_of(&[chained]), None);
     }
 }

@@ -1,15 +1,16 @@
-//! Access tokens: JWTs (RFC 7519) with HS256. What they claim, and the cryptography under `jsonwebtoken`.
+//! Access tokens: JWTs (RFC 7519) with HS256 or EdDSA. What they claim, and the cryptography under `jsonwebtoken`.
 //!
 //! jsonwebtoken's own providers either bring in RSA (RUSTSEC-2023-0071) or do not build for WebAssembly, so this
-//! one does HMAC-SHA256 and nothing else.
+//! one does HMAC-SHA256 and Ed25519 and nothing else. Which of them a key is for, [`crate::keys`] says.
 
 use crate::bearer::Role;
 use contracts::UserId;
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use hmac::{Hmac, Mac};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::{self, Signer, Verifier};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -18,9 +19,6 @@ pub const ISSUER: &str = "flower-shop";
 
 /// `aud` of every token.
 pub const AUDIENCE: &str = "flower-shop";
-
-/// The shortest key that HS256 may have, in bytes (RFC 7518, section 3.2).
-pub const MIN_KEY_BYTES: usize = 32;
 
 /// What a token claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,11 +37,22 @@ pub struct Claims {
 }
 
 static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key: &EncodingKey| {
-        hs256(algorithm, key.as_bytes()).map(|mac| Box::new(mac) as _)
+    signer_factory: |algorithm, key: &EncodingKey| match (algorithm, key.family()) {
+        (Algorithm::HS256, AlgorithmFamily::Hmac) => Ok(Box::new(hs256(key.as_bytes())?)),
+        (Algorithm::EdDSA, AlgorithmFamily::Ed) => {
+            Ok(Box::new(Seed(SigningKey::from_bytes(array(key.as_bytes())?))))
+        }
+        _ => Err(ErrorKind::InvalidAlgorithm.into()),
     },
-    verifier_factory: |algorithm, key: &DecodingKey| {
-        hs256(algorithm, key.try_get_as_bytes()?).map(|mac| Box::new(mac) as _)
+    verifier_factory: |algorithm, key: &DecodingKey| match (algorithm, key.family()) {
+        (Algorithm::HS256, AlgorithmFamily::Hmac) => Ok(Box::new(hs256(key.try_get_as_bytes()?)?)),
+        (Algorithm::EdDSA, AlgorithmFamily::Ed) => {
+            let public = VerifyingKey::from_bytes(array(key.try_get_as_bytes()?)?);
+            public
+                .map(|key| Box::new(Public(key)) as _)
+                .map_err(|_| ErrorKind::InvalidKeyFormat.into())
+        }
+        _ => Err(ErrorKind::InvalidAlgorithm.into()),
     },
     key_utils: KeyUtils::new_unimplemented(),
 };
@@ -55,10 +64,7 @@ pub fn install_cryptography() {
 
 struct Hs256(Hmac<Sha256>);
 
-fn hs256(algorithm: &Algorithm, key: &[u8]) -> Result<Hs256, Error> {
-    if *algorithm != Algorithm::HS256 {
-        return Err(ErrorKind::InvalidAlgorithm.into());
-    }
+fn hs256(key: &[u8]) -> Result<Hs256, Error> {
     Hmac::new_from_slice(key)
         .map(Hs256)
         .map_err(|_| ErrorKind::InvalidKeyFormat.into())
@@ -96,5 +102,38 @@ impl JwtSigner for Hs256 {
 impl JwtVerifier for Hs256 {
     fn algorithm(&self) -> Algorithm {
         Algorithm::HS256
+    }
+}
+
+struct Seed(SigningKey);
+
+struct Public(VerifyingKey);
+
+fn array(bytes: &[u8]) -> Result<&[u8; 32], Error> {
+    bytes.try_into().map_err(|_| ErrorKind::InvalidKeyFormat.into())
+}
+
+impl Signer<Vec<u8>> for Seed {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
+        Ok(self.0.try_sign(message)?.to_bytes().to_vec())
+    }
+}
+
+impl Verifier<Vec<u8>> for Public {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        // Strictly: one message and key have one signature, and keys of small order none.
+        self.0.verify_strict(message, &Signature::from_slice(signature)?)
+    }
+}
+
+impl JwtSigner for Seed {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::EdDSA
+    }
+}
+
+impl JwtVerifier for Public {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::EdDSA
     }
 }

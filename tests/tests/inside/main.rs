@@ -14,8 +14,11 @@ mod plans;
 mod provider;
 mod races;
 mod relays;
+mod sign_in;
+mod signing_keys;
 mod steps;
 mod stock;
+mod timing;
 mod torture;
 
 use anyhow::{Context, Result};

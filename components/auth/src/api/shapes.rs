@@ -1,11 +1,13 @@
 //! What goes over the wire, and the one fallible step from there into the domain. What holds a password or a token
 //! is not `Debug`.
 
-use crate::application::{Register, SignedIn};
-use crate::domain::{Email, FullName, Password, User};
+use crate::application::{Login, Register, SignedIn};
+use crate::domain::{Claim, Email, FullName, Password, RefreshToken, User, UserPatch};
 use contracts::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
+use service::json::Patch;
 use service::{FieldErrors, Problem};
+use std::net::IpAddr;
 
 /// The body of `POST /auth/register`.
 #[derive(Deserialize)]
@@ -20,7 +22,7 @@ impl NewUser {
     pub(super) fn into_command(self) -> Result<Register, Problem> {
         let mut errors = FieldErrors::new();
         let email = errors.check("email", Email::try_from(self.email));
-        let password = errors.check("password", Password::chosen(self.password));
+        let password = errors.check("password", Password::chosen(self.password, email.as_ref()));
         let full_name = self
             .full_name
             .and_then(|name| errors.check("full_name", FullName::try_from(name)));
@@ -43,8 +45,63 @@ pub(super) struct Credentials {
 
 impl Credentials {
     /// Whatever somebody claims can be read: a text that is no address is one that nobody has.
-    pub(super) fn into_parts(self) -> (Option<Email>, Password) {
-        (Email::try_from(self.email).ok(), Password::claimed(self.password))
+    pub(super) fn into_command(self, client: Option<IpAddr>) -> Login {
+        let email = Email::try_from(self.email.clone()).ok();
+        let account = email.as_ref().map_or(self.email, Email::key);
+        Login {
+            email,
+            password: Password::claimed(self.password),
+            claim: Claim::new(account, client),
+        }
+    }
+}
+
+/// The body of `POST /auth/refresh` and `POST /auth/logout`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Refreshing {
+    refresh_token: String,
+}
+
+impl Refreshing {
+    pub(super) fn into_token(self) -> RefreshToken {
+        RefreshToken::presented(self.refresh_token)
+    }
+}
+
+/// The body of `PATCH /auth/users/{id}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserPatchBody {
+    #[serde(default)]
+    role: Patch<String>,
+    #[serde(default)]
+    is_active: Patch<bool>,
+}
+
+impl TryFrom<UserPatchBody> for UserPatch {
+    type Error = Problem;
+
+    fn try_from(body: UserPatchBody) -> Result<Self, Problem> {
+        let mut errors = FieldErrors::new();
+        let role = set(&mut errors, "role", body.role);
+        let patch = Self {
+            role: role.and_then(|word| errors.check("role", word.parse())),
+            is_active: set(&mut errors, "is_active", body.is_active),
+        };
+        errors.finish(Some(patch))
+    }
+}
+
+/// What a field that cannot be cleared is set to, if it is.
+fn set<T>(errors: &mut FieldErrors, field: &str, patch: Patch<T>) -> Option<T> {
+    match patch {
+        Patch::Absent => None,
+        Patch::Null => {
+            errors.add(field, "must not be null");
+            None
+        }
+        Patch::Value(value) => Some(value),
     }
 }
 
@@ -55,21 +112,28 @@ pub(super) struct SignedInBody {
     token_type: &'static str,
     /// In seconds.
     expires_in: u32,
+    refresh_token: String,
     user: UserBody,
 }
 
 impl From<SignedIn> for SignedInBody {
-    fn from(SignedIn { user, token }: SignedIn) -> Self {
+    fn from(signed_in: SignedIn) -> Self {
+        let SignedIn {
+            user,
+            token,
+            refresh_token,
+        } = signed_in;
         Self {
             access_token: token.text,
             token_type: "bearer",
             expires_in: token.ttl_seconds,
+            refresh_token: refresh_token.expose().to_owned(),
             user: user.into(),
         }
     }
 }
 
-/// A user as they see themselves.
+/// A user as they see themselves, and an admin sees them.
 #[derive(Debug, Serialize)]
 pub(super) struct UserBody {
     id: UserId,
@@ -140,6 +204,30 @@ mod tests {
     fn a_login_with_an_address_that_is_none_is_a_login_of_nobody() {
         let body = br#"{"email": "rose\u0000", "password": "x"}"#;
         let credentials: Credentials = json::from_slice(body).unwrap();
-        assert!(credentials.into_parts().0.is_none());
+        assert!(credentials.into_command(None).email.is_none());
+    }
+
+    fn user_patch(body: &str) -> Result<UserPatch, Problem> {
+        json::from_slice::<UserPatchBody>(body.as_bytes())?.try_into()
+    }
+
+    #[test]
+    fn a_patch_of_a_user_sets_what_it_names() {
+        assert_eq!(user_patch("{}").unwrap(), UserPatch::default());
+        let patch = user_patch(r#"{"role": "courier", "is_active": false}"#).unwrap();
+        assert_eq!(
+            (patch.role, patch.is_active),
+            (Some(service::Role::Courier), Some(false))
+        );
+        for body in [
+            r#"{"role": null}"#,
+            r#"{"role": "root"}"#,
+            r#"{"is_active": null}"#,
+            r#"{"is_active": "no"}"#,
+            r#"{"email": "rose@example.com"}"#,
+        ] {
+            let refused = user_patch(body).unwrap_err();
+            assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        }
     }
 }

@@ -15,7 +15,7 @@ pub async fn me(users: &impl Users, id: UserId) -> Result<Option<User>, StoreErr
 
 #[cfg(test)]
 mod tests {
-    use super::super::fakes::{FakeUsers, account};
+    use super::super::fakes::{FakeStore, account};
     use super::*;
     use futures::executor::block_on;
 
@@ -24,7 +24,7 @@ mod tests {
         let mut gone = account("tulip@example.com", "tulip tulip");
         gone.user.is_active = false;
         let here = account("rose@example.com", "rose rose");
-        let users = FakeUsers::of([gone.clone(), here.clone()]);
+        let users = FakeStore::of([gone.clone(), here.clone()]);
 
         assert_eq!(block_on(me(&users, here.user.id)), Ok(Some(here.user)));
         assert_eq!(block_on(me(&users, gone.user.id)), Ok(None));

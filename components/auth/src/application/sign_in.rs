@@ -1,9 +1,12 @@
-//! The two ways to a token: becoming a user, and being one.
+//! The two ways to a session: becoming a user, and being one.
 
-use super::ports::{AccessToken, Fault, PasswordHasher, TokenIssuer, Users};
-use crate::domain::{Account, Email, FullName, Password, User};
-use contracts::Timestamp;
+use super::ports::{
+    AccessToken, Admission, Fault, Guesses, NewSession, Outcome, PasswordHasher, Sessions, TokenIssuer, Users,
+};
+use crate::domain::{Account, Claim, Email, FullName, Password, RefreshToken, Session, User};
+use contracts::{Timestamp, UserId};
 use service::StoreError;
+use std::net::IpAddr;
 
 /// What a new user tells of themselves.
 #[derive(Debug)]
@@ -13,11 +16,21 @@ pub struct Register {
     pub full_name: Option<FullName>,
 }
 
-/// A user with a token of theirs.
+/// What somebody claims who signs in.
+#[derive(Debug)]
+pub struct Login {
+    /// `None` is an address that nobody can have.
+    pub email: Option<Email>,
+    pub password: Password,
+    pub claim: Claim,
+}
+
+/// A user with tokens of theirs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
     pub user: User,
     pub token: AccessToken,
+    pub refresh_token: RefreshToken,
 }
 
 /// Why nobody was registered.
@@ -37,6 +50,9 @@ pub enum LoginError {
     /// Which of address, password and account it was, nobody is told.
     #[error("the address or the password is wrong")]
     Refused,
+    /// Too many attempts failed.
+    #[error("too many attempts failed")]
+    Held { retry_after_seconds: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -52,53 +68,97 @@ pub async fn register(
     hasher: &impl PasswordHasher,
     tokens: &impl TokenIssuer,
     command: Register,
+    client: Option<IpAddr>,
 ) -> Result<SignedIn, RegisterError> {
     let now = Timestamp::now();
+    let claim = Claim::new(command.email.key(), client);
     let account = Account {
         password_hash: hasher.hash(&command.password)?,
         user: User::registered(command.email, command.full_name, now),
     };
-    if !users.insert(&account).await? {
+    let (session, refresh_token) = new_session(tokens, account.user.id, &claim, now)?;
+    if !users.insert(&account, &session).await? {
         return Err(RegisterError::Taken);
     }
     let token = tokens.issue(&account.user, now)?;
     Ok(SignedIn {
         user: account.user,
         token,
+        refresh_token,
     })
 }
 
-/// Signs a user in. An `email` of `None` is one that nobody can have.
+/// Signs a user in.
 ///
 /// # Errors
-/// If there is no such user, they were deactivated or the password is another's, which takes the same time; or if
-/// the store does not answer.
+/// If there is no such user, they were deactivated or the password is another's, which takes the same time; if too much
+/// was guessed; or if the store does not answer.
 pub async fn login(
-    users: &impl Users,
+    store: &(impl Users + Sessions + Guesses),
     hasher: &impl PasswordHasher,
     tokens: &impl TokenIssuer,
-    email: Option<&Email>,
-    password: &Password,
+    command: Login,
 ) -> Result<SignedIn, LoginError> {
-    let account = match email {
-        Some(email) => users.find_account(email).await?,
+    let Login {
+        email,
+        password,
+        claim,
+    } = command;
+    let found = match &email {
+        Some(email) => store.find_account(email, &claim).await?,
         None => None,
     };
+    let (account, is_familiar) = found.map_or((None, false), |(account, familiar)| (Some(account), familiar));
+    let attempt = match store.admit(&claim.lanes(is_familiar)).await? {
+        Admission::Admitted(attempt) => attempt,
+        Admission::Held { retry_after_seconds } => return Err(LoginError::Held { retry_after_seconds }),
+    };
     // Before anything is decided: the time that a refusal takes must not tell what it was for.
-    let matches = hasher.verify(password, account.as_ref().map(|account| &account.password_hash));
-    let user = account
-        .map(|account| account.user)
-        .filter(|user| matches && user.is_active)
-        .ok_or(LoginError::Refused)?;
-    let token = tokens.issue(&user, Timestamp::now())?;
-    Ok(SignedIn { user, token })
+    let matches = hasher.verify(&password, account.as_ref().map(|account| &account.password_hash));
+    let Some(account) = account.filter(|account| matches && account.user.is_active) else {
+        store.settle(&attempt, Outcome::Failed).await?;
+        return Err(LoginError::Refused);
+    };
+    store.settle(&attempt, Outcome::Succeeded).await?;
+    let now = Timestamp::now();
+    let (session, refresh_token) = new_session(tokens, account.user.id, &claim, now)?;
+    if !store.begin(&session).await? {
+        return Err(LoginError::Refused);
+    }
+    let token = tokens.issue(&account.user, now)?;
+    if hasher.is_outdated(&account.password_hash) {
+        let new = hasher.hash(&password)?;
+        store
+            .upgrade_hash(account.user.id, &account.password_hash, &new)
+            .await?;
+    }
+    Ok(SignedIn {
+        user: account.user,
+        token,
+        refresh_token,
+    })
+}
+
+fn new_session(
+    tokens: &impl TokenIssuer,
+    user_id: UserId,
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<(NewSession, RefreshToken), Fault> {
+    let refresh_token = tokens.draw_refresh_token()?;
+    let session = NewSession {
+        session: Session::begin(user_id, now, tokens.session_ttl()),
+        token: refresh_token.hash(),
+        client_hash: claim.client_hash(),
+    };
+    Ok((session, refresh_token))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fakes::{FakeHasher, FakeTokens, FakeUsers, account};
+pub(super) mod tests {
+    use super::super::fakes::{FakeHasher, FakeStore, FakeTokens, account};
     use super::*;
-    use crate::domain::Role;
+    use crate::domain::{OF_ACCOUNT, PasswordHash, Role};
     use futures::executor::block_on;
 
     fn email(text: &str) -> Email {
@@ -109,72 +169,127 @@ mod tests {
         Password::claimed(text.to_owned())
     }
 
-    fn try_login(
-        users: &FakeUsers,
+    pub(crate) fn try_login(
+        store: &FakeStore,
         hasher: &FakeHasher,
+        tokens: &FakeTokens,
         address: &str,
         word: &str,
     ) -> Result<SignedIn, LoginError> {
-        block_on(login(
-            users,
-            hasher,
-            &FakeTokens,
-            Some(&email(address)),
-            &password(word),
-        ))
+        let email = Email::try_from(address.to_owned()).ok();
+        let account = email.as_ref().map_or_else(|| address.to_owned(), Email::key);
+        let command = Login {
+            email,
+            password: password(word),
+            claim: Claim::new(account, "10.0.0.1".parse().ok()),
+        };
+        block_on(login(store, hasher, tokens, command))
+    }
+
+    fn try_register(store: &FakeStore, command: Register) -> Result<SignedIn, RegisterError> {
+        let (hasher, tokens) = (FakeHasher::default(), FakeTokens::default());
+        block_on(register(store, &hasher, &tokens, command, None))
     }
 
     #[test]
     fn whoever_registers_is_a_user_and_signed_in() {
-        let users = FakeUsers::default();
+        let store = FakeStore::default();
         let command = Register {
             email: email("Rose@example.com"),
             password: password("rose rose"),
             full_name: Some("Rose".to_owned().try_into().unwrap()),
         };
-        let signed_in = block_on(register(&users, &FakeHasher::default(), &FakeTokens, command)).unwrap();
+        let signed_in = try_register(&store, command).unwrap();
         assert_eq!(signed_in.user.role, Role::User);
         assert_eq!(signed_in.user.full_name.as_deref(), Some("Rose"));
         assert_eq!(signed_in.token.text, signed_in.user.id.to_string());
 
-        let again = try_login(&users, &FakeHasher::default(), "rose@EXAMPLE.com", "rose rose").unwrap();
+        let (hasher, tokens) = (FakeHasher::default(), FakeTokens::default());
+        let again = try_login(&store, &hasher, &tokens, "rose@EXAMPLE.com", "rose rose").unwrap();
         assert_eq!(again.user, signed_in.user);
     }
 
     #[test]
     fn an_address_is_registered_once_however_it_is_spelled() {
-        let users = FakeUsers::of([account("rose@example.com", "rose rose")]);
+        let store = FakeStore::of([account("rose@example.com", "rose rose")]);
         let command = Register {
             email: email("ROSE@example.com"),
             password: password("another rose"),
             full_name: None,
         };
-        let refused = block_on(register(&users, &FakeHasher::default(), &FakeTokens, command));
-        assert_eq!(refused, Err(RegisterError::Taken));
+        assert_eq!(try_register(&store, command), Err(RegisterError::Taken));
     }
 
     #[test]
-    fn unknown_address_wrong_password_and_deactivated_user_are_refused_alike_after_one_verification_each() {
+    fn unknown_address_wrong_password_and_deactivated_user_are_refused_alike_after_the_same_work() {
         let mut gone = account("tulip@example.com", "tulip tulip");
         gone.user.is_active = false;
-        let users = FakeUsers::of([gone, account("rose@example.com", "rose rose")]);
         for (address, word) in [
             ("nobody@example.com", "rose rose"),
             ("rose@example.com", "wrong"),
             ("tulip@example.com", "tulip tulip"),
             ("tulip@example.com", "wrong"),
         ] {
+            let store = FakeStore::of([gone.clone(), account("rose@example.com", "rose rose")]);
             let hasher = FakeHasher::default();
             assert_eq!(
-                try_login(&users, &hasher, address, word),
+                try_login(&store, &hasher, &FakeTokens::default(), address, word),
                 Err(LoginError::Refused)
             );
             assert_eq!(hasher.verifications.get(), 1, "{address} {word}");
+            assert_eq!(
+                store.asked(),
+                ["find_account", "admit", "settle"],
+                "{address} {word}"
+            );
         }
 
+        let store = FakeStore::default();
         let hasher = FakeHasher::default();
-        let refused = block_on(login(&users, &hasher, &FakeTokens, None, &password("rose rose")));
+        let refused = try_login(&store, &hasher, &FakeTokens::default(), "no address", "rose rose");
         assert_eq!(refused, Err(LoginError::Refused));
         assert_eq!(hasher.verifications.get(), 1);
+    }
+
+    #[test]
+    fn after_too_many_failures_even_the_right_password_is_not_looked_at() {
+        for address in ["rose@example.com", "nobody@example.com", "no address"] {
+            let store = FakeStore::of([account("rose@example.com", "rose rose")]);
+            let hasher = FakeHasher::default();
+            let attempt = |word| try_login(&store, &hasher, &FakeTokens::default(), address, word);
+            for _ in 0..OF_ACCOUNT.failures {
+                assert_eq!(attempt("wrong"), Err(LoginError::Refused));
+            }
+            let verifications = hasher.verifications.get();
+            let held = Err(LoginError::Held {
+                retry_after_seconds: 60,
+            });
+            assert_eq!(attempt("rose rose"), held, "{address}");
+            assert_eq!(hasher.verifications.get(), verifications);
+        }
+    }
+
+    #[test]
+    fn attempts_that_succeed_do_not_count() {
+        let store = FakeStore::of([account("rose@example.com", "rose rose")]);
+        let (hasher, tokens) = (FakeHasher::default(), FakeTokens::default());
+        for _ in 0..2 * OF_ACCOUNT.failures {
+            assert!(try_login(&store, &hasher, &tokens, "rose@example.com", "rose rose").is_ok());
+        }
+    }
+
+    #[test]
+    fn a_hash_of_a_lower_cost_is_made_anew_when_its_owner_signs_in() {
+        let outdated = PasswordHash::from("old:rose rose".to_owned());
+        let mut owner = account("rose@example.com", "");
+        owner.password_hash = outdated.clone();
+        let store = FakeStore::of([owner]);
+        let (hasher, tokens) = (FakeHasher::default(), FakeTokens::default());
+        let kept = || store.hash_of("rose@example.com");
+
+        let refused = try_login(&store, &hasher, &tokens, "rose@example.com", "wrong");
+        assert_eq!((refused, kept()), (Err(LoginError::Refused), outdated));
+        assert!(try_login(&store, &hasher, &tokens, "rose@example.com", "rose rose").is_ok());
+        assert_eq!(kept(), PasswordHash::from("rose rose".to_owned()));
     }
 }

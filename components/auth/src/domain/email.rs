@@ -43,6 +43,18 @@ impl Email {
         &self.0
     }
 
+    /// What stands before the `@`.
+    #[must_use]
+    pub fn local_part(&self) -> &str {
+        self.0.split_once('@').map_or("", |(local, _)| local)
+    }
+
+    /// What stands after the `@`.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.0.split_once('@').map_or("", |(_, domain)| domain)
+    }
+
     /// What two spellings of one address share: without case, in every script, and however its accents are encoded.
     ///
     /// By way of upper case, because lower case alone keeps apart what upper case does not (`ς` and `σ`).

@@ -18,8 +18,6 @@ const NOBODYS: &str = ".....................................................";
 /// Hashes with a work factor of 2^cost.
 pub struct Bcrypt {
     cost: u32,
-    /// What is verified where there is no hash: of the same cost, so it takes as long.
-    nobodys: String,
 }
 
 impl Bcrypt {
@@ -34,9 +32,19 @@ impl Bcrypt {
                 reason: "is not between 4 and 31",
             });
         }
-        let nobodys = format!("$2b${cost:02}${NOBODYS}");
-        Ok(Self { cost, nobodys })
+        Ok(Self { cost })
     }
+}
+
+/// A hash of this cost that no password is known to have.
+fn nobodys(cost: u32) -> String {
+    format!("$2b${cost:02}${NOBODYS}")
+}
+
+/// The cost of a hash; `None` if it is no hash of bcrypt's.
+fn cost_of(hash: &PasswordHash) -> Option<u32> {
+    let parts: ::bcrypt::HashParts = hash.as_str().parse().ok()?;
+    Some(parts.get_cost())
 }
 
 impl PasswordHasher for Bcrypt {
@@ -49,9 +57,23 @@ impl PasswordHasher for Bcrypt {
 
     fn verify(&self, password: &Password, hash: Option<&PasswordHash>) -> bool {
         let _alone = Alone::begin();
-        let kept = hash.map_or(self.nobodys.as_str(), PasswordHash::as_str);
-        let matches = ::bcrypt::non_truncating_verify(digest(password), kept).unwrap_or(false);
-        matches && hash.is_some()
+        let digest = digest(password);
+        let verify = |kept: &str| ::bcrypt::non_truncating_verify(&digest, kept).unwrap_or(false);
+        let kept = hash.and_then(|hash| Some((hash, cost_of(hash)?)));
+        let Some((hash, cost)) = kept else {
+            verify(&nobodys(self.cost));
+            return false;
+        };
+        let matches = verify(hash.as_str());
+        // Each step of the cost doubles the time: once more with every cost in between, and it is that of a new hash.
+        for cost in cost..self.cost {
+            verify(&nobodys(cost));
+        }
+        matches
+    }
+
+    fn is_outdated(&self, hash: &PasswordHash) -> bool {
+        cost_of(hash).is_some_and(|cost| cost < self.cost)
     }
 }
 
@@ -145,11 +167,22 @@ mod tests {
 
     #[test]
     fn where_there_is_no_hash_one_of_the_same_cost_is_verified() {
-        let hasher = Bcrypt::new(5).unwrap();
-        let parts: ::bcrypt::HashParts = hasher.nobodys.parse().unwrap();
-        assert_eq!(parts.get_cost(), 5);
-        assert!(::bcrypt::non_truncating_verify("anything", &hasher.nobodys).is_ok());
-        assert!(!hasher.verify(&password("rose rose"), None));
+        let nobodys = nobodys(5);
+        assert_eq!(cost_of(&nobodys.clone().into()), Some(5));
+        assert!(::bcrypt::non_truncating_verify("anything", &nobodys).is_ok());
+        assert!(!Bcrypt::new(5).unwrap().verify(&password("rose rose"), None));
+    }
+
+    #[test]
+    fn a_hash_of_a_lower_cost_is_accepted_and_outdated() {
+        let kept = Bcrypt::new(4).unwrap().hash(&password("rose rose")).unwrap();
+        for (cost, is_outdated) in [(4, false), (5, true), (6, true)] {
+            let hasher = Bcrypt::new(cost).unwrap();
+            assert!(hasher.verify(&password("rose rose"), Some(&kept)));
+            assert!(!hasher.verify(&password("rose"), Some(&kept)));
+            assert_eq!(hasher.is_outdated(&kept), is_outdated, "{cost}");
+        }
+        assert!(!Bcrypt::new(4).unwrap().is_outdated(&"none".to_owned().into()));
     }
 
     #[test]

@@ -1,41 +1,46 @@
-//! Signs access tokens. What they claim is `service::token`'s, so that signing and checking cannot differ.
+//! Signs access tokens and draws refresh tokens. What the former claim is `service::token`'s and how they are signed
+//! `service::keys`', so that signing and checking cannot differ.
 
 use crate::application::{AccessToken, Fault, TokenIssuer};
-use crate::domain::User;
+use crate::domain::{RefreshToken, User};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contracts::Timestamp;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use service::config::ConfigError;
-use service::token::{AUDIENCE, Claims, ISSUER, MIN_KEY_BYTES, install_cryptography};
+use service::keys::SigningKey;
+use service::token::{AUDIENCE, Claims, ISSUER};
+use std::time::Duration;
 use uuid::Uuid;
 
-/// Signs with the key that all services share.
+/// Signs with the key that auth alone has.
 pub struct Jwt {
-    key: EncodingKey,
+    key: SigningKey,
     ttl_seconds: u32,
+    session_ttl: Duration,
 }
 
 impl Jwt {
-    /// Tokens end `ttl_seconds` after they were issued.
+    /// Access tokens end `ttl_seconds` after they were issued, and no new one is had `session_ttl_seconds` after the
+    /// sign-in.
     ///
     /// # Errors
-    /// If the key is shorter than 32 bytes, or no token would ever hold.
-    pub fn new(key: &str, ttl_seconds: u32) -> Result<Self, ConfigError> {
-        if key.len() < MIN_KEY_BYTES {
-            return Err(ConfigError {
-                name: "jwt_key",
-                reason: "is shorter than 32 bytes",
-            });
+    /// If none would ever hold.
+    pub fn new(key: SigningKey, ttl_seconds: u32, session_ttl_seconds: u32) -> Result<Self, ConfigError> {
+        for (name, seconds) in [
+            ("jwt_ttl_seconds", ttl_seconds),
+            ("refresh_ttl_seconds", session_ttl_seconds),
+        ] {
+            if seconds == 0 {
+                return Err(ConfigError {
+                    name,
+                    reason: "is not at least 1",
+                });
+            }
         }
-        if ttl_seconds == 0 {
-            return Err(ConfigError {
-                name: "jwt_ttl_seconds",
-                reason: "is not at least 1",
-            });
-        }
-        install_cryptography();
         Ok(Self {
-            key: EncodingKey::from_secret(key.as_bytes()),
+            key,
             ttl_seconds,
+            session_ttl: Duration::from_secs(session_ttl_seconds.into()),
         })
     }
 }
@@ -55,37 +60,44 @@ impl TokenIssuer for Jwt {
             exp: issued_at + u64::from(self.ttl_seconds),
             jti: Uuid::now_v7().to_string(),
         };
-        let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key)
-            .map_err(|error| Fault(error.to_string()))?;
+        let text = self.key.sign(&claims).map_err(|error| Fault(error.to_string()))?;
         Ok(AccessToken {
             text,
             ttl_seconds: self.ttl_seconds,
         })
+    }
+
+    fn draw_refresh_token(&self) -> Result<RefreshToken, Fault> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| Fault(error.to_string()))?;
+        Ok(RefreshToken::of_random(&URL_SAFE_NO_PAD.encode(secret)))
+    }
+
+    fn session_ttl(&self) -> Duration {
+        self.session_ttl
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::{DecodingKey, Validation};
+    use service::keys::VerificationKeys;
 
-    const KEY: &str = "a key of at least thirty-two bytes";
+    const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
+
+    fn jwt(ttl_seconds: u32, session_ttl_seconds: u32) -> Result<Jwt, ConfigError> {
+        Jwt::new(SigningKey::parse(KEY)?, ttl_seconds, session_ttl_seconds)
+    }
 
     #[test]
     fn a_token_claims_who_its_user_is_and_ends_in_time() {
         let email = "Rose@example.com".to_owned().try_into().unwrap();
         let now = Timestamp::now();
         let user = User::registered(email, None, now);
-        let token = Jwt::new(KEY, 1800).unwrap().issue(&user, now).unwrap();
+        let token = jwt(1800, 3600).unwrap().issue(&user, now).unwrap();
         assert_eq!(token.ttl_seconds, 1800);
 
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_issuer(&[ISSUER]);
-        let key = DecodingKey::from_secret(KEY.as_bytes());
-        let claims = jsonwebtoken::decode::<Claims>(&token.text, &key, &validation)
-            .unwrap()
-            .claims;
+        let claims = VerificationKeys::parse(KEY).unwrap().claims(&token.text).unwrap();
         assert_eq!((claims.sub, claims.user_id), (user.id, user.id));
         assert_eq!(claims.email, "Rose@example.com");
         assert_eq!(claims.role, user.role);
@@ -94,8 +106,20 @@ mod tests {
     }
 
     #[test]
-    fn a_short_key_and_tokens_that_never_hold_are_refused() {
-        assert!(Jwt::new("short", 1800).is_err());
-        assert!(Jwt::new(KEY, 0).is_err());
+    fn refresh_tokens_are_long_and_none_is_drawn_twice() {
+        let jwt = jwt(1800, 3600).unwrap();
+        let (one, other) = (
+            jwt.draw_refresh_token().unwrap(),
+            jwt.draw_refresh_token().unwrap(),
+        );
+        assert_ne!(one, other);
+        let secret = one.expose().strip_prefix("flowershop_refresh_").unwrap();
+        assert_eq!(URL_SAFE_NO_PAD.decode(secret).unwrap().len(), 32);
+    }
+
+    #[test]
+    fn tokens_that_never_hold_are_refused() {
+        assert_eq!(jwt(0, 1).err().unwrap().name, "jwt_ttl_seconds");
+        assert_eq!(jwt(1, 0).err().unwrap().name, "refresh_ttl_seconds");
     }
 }

@@ -1,4 +1,4 @@
-//! Auth's ports: users on Spin's Postgres (each statement in its own file under `sql/`), bcrypt, and JWTs.
+//! Auth's ports: accounts on Spin's Postgres (each statement in its own file under `sql/`), bcrypt, and JWTs.
 
 mod bcrypt;
 mod jwt;
@@ -6,4 +6,4 @@ mod postgres;
 
 pub use bcrypt::Bcrypt;
 pub use jwt::Jwt;
-pub use postgres::PostgresUsers;
+pub use postgres::PostgresAccounts;

@@ -4,10 +4,42 @@ use crate::ground::root;
 use std::path::{Path, PathBuf};
 
 /// Persisting statements that are beside no model, and what is instead.
-pub(crate) const WITHOUT_A_MODEL: [(&str, &str); 3] = [
+pub(crate) const WITHOUT_A_MODEL: [(&str, &str); 11] = [
+    (
+        "components/auth/src/infrastructure/sql/admit_attempt.sql",
+        "who is let through is decided by the row itself: tests/tests/inside/sign_in.rs races it",
+    ),
+    (
+        "components/auth/src/infrastructure/sql/begin_session.sql",
+        "two inserts behind one gate: tests/tests/inside/sign_in.rs",
+    ),
     (
         "components/auth/src/infrastructure/sql/insert_user.sql",
         "one insert, of which the unique constraint of addresses decides: black-box tests race it",
+    ),
+    (
+        "components/auth/src/infrastructure/sql/prune_sessions.sql",
+        "removes what nobody asks for any more: tests/tests/inside/sign_in.rs",
+    ),
+    (
+        "components/auth/src/infrastructure/sql/revoke_session.sql",
+        "one update: black-box tests",
+    ),
+    (
+        "components/auth/src/infrastructure/sql/settle_attempt.sql",
+        "the same attempts: tests/tests/inside/sign_in.rs",
+    ),
+    (
+        "components/auth/src/infrastructure/sql/store_exchange.sql",
+        "one gate: tests/tests/inside/sign_in.rs races it",
+    ),
+    (
+        "components/auth/src/infrastructure/sql/update_user.sql",
+        "the last admin: tests/tests/inside/sign_in.rs races it",
+    ),
+    (
+        "components/auth/src/infrastructure/sql/upgrade_hash.sql",
+        "one update: tests/tests/inside/sign_in.rs",
     ),
     (
         "components/payment_provider/src/infrastructure/sql/charge.sql",

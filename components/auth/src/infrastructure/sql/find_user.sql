@@ -1,5 +1,5 @@
 -- One user, deactivated or not.
 select
-    id, email, full_name, role, is_active, created_at at time zone 'utc' as created_at
+    id, email, full_name, role, is_active, version, created_at at time zone 'utc' as created_at
 from users
 where id = $1::uuid
