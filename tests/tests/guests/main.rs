@@ -1,5 +1,7 @@
 //! What guests may do to the embedded host, and what it refuses them: `tests/guests`, served by the host-bridge.
 
+mod memory;
+
 use anyhow::{Context, Result, ensure};
 use reqwest::Client;
 use shop_tests::environment::{root, variable};
@@ -19,7 +21,7 @@ const REQUEST_TIMEOUT: &str = "2";
 struct Host {
     base: String,
     client: Client,
-    _process: Child,
+    process: Child,
 }
 
 struct Answer {
@@ -47,7 +49,7 @@ impl Host {
         let host = Self {
             base: format!("http://127.0.0.1:{port}"),
             client: Client::builder().timeout(PATIENCE).build()?,
-            _process: process,
+            process,
         };
         let served = async || Ok((host.ask("/tame/age", "").await?.status == 200).then_some(()));
         eventually("the guests are served", PATIENCE, served).await?;
@@ -70,6 +72,16 @@ impl Host {
             retry_after: header("retry-after"),
             body: response.text().await?,
         })
+    }
+
+    /// What the host has of the machine's memory, its share of what several processes have included.
+    fn resident_bytes(&self) -> Result<u64> {
+        let id = self.process.id().context("the host has ended")?;
+        let rollup = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next());
+        let kibibytes: u64 = kibibytes.context("no Pss")?.parse()?;
+        Ok(kibibytes * 1024)
     }
 
     /// What `wild` says became of `act` at `address`.
@@ -104,6 +116,14 @@ impl Host {
         };
         eventually("wild has recovered", PATIENCE, young).await
     }
+}
+
+/// Where an address leads, as a grant says it.
+fn place(address: &str, scheme: &str) -> Result<String> {
+    let url: url::Url = address.parse()?;
+    let host = url.host_str().context("no host")?;
+    let port = url.port().context("no port")?;
+    Ok(format!("{scheme}://{host}:{port}"))
 }
 
 fn expect_problem(answer: &Answer, status: u16, slug: &str) -> Result<()> {
@@ -157,18 +177,84 @@ async fn a_guest_that_sleeps_on_is_ended_with_503_and_hurts_no_other_component()
 }
 
 #[tokio::test]
+async fn an_answer_of_another_length_than_it_says_is_502() -> Result<()> {
+    for act in ["short", "long"] {
+        let host = Host::start(&[]).await?;
+        for answer in host.do_damage(act).await? {
+            expect_problem(&answer, 502, "component-failed").with_context(|| act)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_is_a_change_of_protocol_is_502() -> Result<()> {
+    damage_ends_in("protocol", 502, "component-failed").await
+}
+
+#[tokio::test]
+async fn an_answer_whose_promised_body_never_comes_is_503() -> Result<()> {
+    damage_ends_in("stuck", 503, "timeout").await
+}
+
+/// Reads an answer that must break off; gives how long it was.
+async fn read_until_it_breaks(host: &Host, act: &str) -> Result<usize> {
+    let response = host
+        .client
+        .get(format!("{}/wild/{act}", host.base))
+        .send()
+        .await?;
+    ensure!(response.status() == 200, "{act}: {}", response.status());
+    let mut response = response;
+    let mut length = 0;
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => length += chunk.len(),
+            Ok(None) => anyhow::bail!("{act}: the answer ended after {length} bytes as if it were whole"),
+            Err(_) => return Ok(length),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_cut_off_and_hurts_no_other_component() -> Result<()> {
+    let host = Host::start(&[]).await?;
+    let before = host.resident_bytes()?;
+    for act in ["silent", "endless"] {
+        let damage = read_until_it_breaks(&host, act);
+        tokio::pin!(damage);
+        let length = loop {
+            tokio::select! {
+                length = &mut damage => break length?,
+                tame = host.ask("/tame/age", "") => {
+                    let tame = tame?;
+                    ensure!(tame.status == 200, "tame suffers: {} {}", tame.status, tame.body);
+                }
+            }
+        };
+        ensure!((length > 0) == (act == "endless"), "{act}: {length} bytes");
+    }
+    // It was never kept as a whole.
+    let grown = host.resident_bytes()?.saturating_sub(before);
+    ensure!(grown < 64 * 1024 * 1024, "the host has grown by {grown} bytes");
+    host.await_recovery().await
+}
+
+#[tokio::test]
+async fn a_guest_cannot_write_an_answer_into_the_middle_of_its_own() -> Result<()> {
+    let host = Host::start(&[]).await?;
+    let taken = host.try_to("fields", "").await?;
+    ensure!(taken.is_empty(), "these were taken: {taken}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_guest_reaches_what_it_is_granted_and_nothing_else() -> Result<()> {
     // Nobody may so much as connect to this one.
     let forbidden = TcpListener::bind("127.0.0.1:0").await?;
     let port = forbidden.local_addr()?.port();
     let postgres = variable("SHOP_TEST_POSTGRES")?;
     let redis = variable("SHOP_TEST_REDIS")?;
-    let place = |address: &str, scheme: &str| -> Result<String> {
-        let url: url::Url = address.parse()?;
-        let host = url.host_str().context("no host")?;
-        let port = url.port().context("no port")?;
-        Ok(format!("{scheme}://{host}:{port}"))
-    };
     let host = Host::start(&[
         ("granted_postgres", &place(&postgres, "postgres")?),
         ("granted_redis", &place(&redis, "redis")?),
