@@ -2,8 +2,8 @@
 //! the answer's body says what became of them.
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Response, StatusCode};
+use ::http::header::CONTENT_LENGTH;
+use ::http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
 use spin_sdk::http::{IntoResponse, Request};
 #[cfg(target_family = "wasm")]
