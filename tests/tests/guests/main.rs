@@ -6,10 +6,11 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Client;
 use shop_tests::environment::{root, variable};
 use shop_tests::eventually;
-use shop_tests::shop::free_port;
+use shop_tests::shop::{free_port, signal};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -294,5 +295,33 @@ async fn a_guest_reads_its_own_variables_and_no_other() -> Result<()> {
     ensure!(tame.body == "ok", "{}", tame.body);
     let wild = host.try_to("variable", "secret").await?;
     ensure!(wild.contains("Undefined"), "{wild}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_is_asked_to_end_answers_what_it_has_and_takes_nothing_new() -> Result<()> {
+    let mut host = Host::start(&[]).await?;
+    let address = host.base.trim_start_matches("http://").to_owned();
+    let mut slow = TcpStream::connect(&address).await?;
+    slow.write_all(b"POST /tame/age HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        .await?;
+    // Once it is told to go on, its request is being worked on.
+    let mut told = [0; 25];
+    slow.read_exact(&mut told).await?;
+    ensure!(&told == b"HTTP/1.1 100 Continue\r\n\r\n");
+    slow.write_all(b"ab").await?;
+
+    signal(&host.process, "TERM").await?;
+    eventually("nobody new is let in", PATIENCE, async || {
+        Ok(TcpStream::connect(&address).await.is_err().then_some(()))
+    })
+    .await?;
+    slow.write_all(b"cd").await?;
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    ensure!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    let status = tokio::time::timeout(PATIENCE, host.process.wait()).await??;
+    ensure!(status.success(), "{status}");
     Ok(())
 }
