@@ -169,6 +169,56 @@ pub(crate) struct HostArgs {
     )]
     pub(crate) requests_per_component: usize,
 
+    /// How many requests to reserved paths one component works on beyond those
+    #[arg(
+        long,
+        env = "SHOP_RESERVED_PER_COMPONENT",
+        default_value_t = 16,
+        value_name = "COUNT"
+    )]
+    pub(crate) reserved_per_component: usize,
+
+    /// The ending of a path that has this room of its own, so that it is answered while clients are turned away
+    /// (repeatable)
+    #[arg(
+        long,
+        env = "SHOP_RESERVED_PATH",
+        value_delimiter = ',',
+        default_values = ["/events", "/health", "/health/live"],
+        value_name = "ENDING"
+    )]
+    pub(crate) reserved_path: Vec<String>,
+
+    /// How many connections one listener has at a time; a further one is answered 503
+    #[arg(
+        long,
+        env = "SHOP_MAX_CONNECTIONS",
+        default_value_t = 4096,
+        value_name = "COUNT"
+    )]
+    pub(crate) max_connections: usize,
+
+    /// How many of them from one address; behind a proxy, as many as that may have
+    #[arg(
+        long,
+        env = "SHOP_MAX_CONNECTIONS_PER_ADDRESS",
+        default_value_t = 1024,
+        value_name = "COUNT"
+    )]
+    pub(crate) max_connections_per_address: usize,
+
+    /// How many seconds a client may take over the head of a request; then 408
+    #[arg(long, env = "SHOP_HEADER_TIMEOUT", default_value = "10", value_parser = interval, value_name = "SECONDS")]
+    pub(crate) header_timeout: Duration,
+
+    /// How many seconds a connection may be idle; then it is closed
+    #[arg(long, env = "SHOP_IDLE_TIMEOUT", default_value = "60", value_parser = interval, value_name = "SECONDS")]
+    pub(crate) idle_timeout: Duration,
+
+    /// How many bytes the line and the headers of a request may have together; then 431
+    #[arg(long, env = "SHOP_MAX_HEAD_BYTES", default_value_t = 32 * 1024, value_name = "BYTES")]
+    pub(crate) max_head_bytes: usize,
+
     /// How many connections one component may have to one Postgres address
     #[arg(
         long,

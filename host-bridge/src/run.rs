@@ -86,7 +86,14 @@ fn host_config(args: HostArgs, on_write: Option<OnWrite>) -> embedded_host::Conf
     config.limits.instances_per_component = args.instances_per_component;
     config.limits.requests_per_component = args.requests_per_component;
     config.limits.queue_per_component = args.requests_per_component;
+    config.limits.reserved_per_component = args.reserved_per_component;
     config.limits.postgres_connections = args.postgres_connections;
+    config.limits.max_connections = args.max_connections;
+    config.limits.max_connections_per_address = args.max_connections_per_address;
+    config.limits.header_read_timeout = args.header_timeout;
+    config.limits.idle_timeout = args.idle_timeout;
+    config.limits.max_head_bytes = args.max_head_bytes;
+    config.reserved_paths = args.reserved_path;
     if args.fresh_instances {
         config.reuse = Reuse::never();
     }

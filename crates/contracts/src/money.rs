@@ -184,6 +184,7 @@ impl<'de> de::Visitor<'de> for MoneyVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn read(amount: &str) -> Result<Money, serde_json::Error> {
         serde_json::from_str(&format!(r#"{{"amount": {amount}, "currency": "RUB"}}"#))
@@ -240,5 +241,20 @@ mod tests {
         let most = Money::rub(i64::MAX).unwrap();
         assert_eq!(most.plus(Money::rub(1).unwrap()), Err(InvalidMoney::TooLarge));
         assert_eq!(most.times(2), Err(InvalidMoney::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_does_harm_as_an_amount(amount in prop_oneof![".{0,30}", "[0-9]{0,25}\\.?[0-9]{0,4}"]) {
+            if let Ok(money) = Money::parse(&amount, Currency::Rub) {
+                prop_assert_eq!(money.to_string(), amount);
+            }
+        }
+
+        #[test]
+        fn every_amount_reads_as_it_was_written(minor in 0..=i64::MAX) {
+            let money = Money::rub(minor).unwrap();
+            prop_assert_eq!(Money::parse(&money.to_string(), Currency::Rub), Ok(money));
+        }
     }
 }

@@ -109,11 +109,27 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_time_keeps_six_digits_and_is_written_in_utc() {
         let time: Timestamp = serde_json::from_str(r#""2026-01-02T03:04:05.1234567+01:00""#).unwrap();
         assert_eq!(time.to_string(), "2026-01-02T02:04:05.123456Z");
         assert_eq!(Timestamp::from(time.naive()), time);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_does_harm_as_a_time_and_what_is_one_reads_as_it_was_written(
+            text in prop_oneof![
+                ".{0,40}",
+                // A year that an offset does not make one of other than four digits.
+                "[1-8][0-9]{3}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{0,12})?(Z|z|[+-][0-9]{2}:[0-9]{2})",
+            ]
+        ) {
+            if let Ok(time) = text.parse::<Timestamp>() {
+                prop_assert_eq!(time.to_string().parse::<Timestamp>(), Ok(time));
+            }
+        }
     }
 }

@@ -15,10 +15,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::Instant;
 use wasmtime_wasi_http::WasiBody;
 
-use crate::config::{Limits, OnWrite};
+use crate::config::{Config, Limits, OnWrite};
 use crate::headers::{self, RouteHeaders};
 use crate::meters::Meters;
-use crate::pool::{Pool, Refusal};
+use crate::pool::{Class, Pool, Refusal};
 use crate::problem::{Origin, Problem, full};
 
 /// A longer answer is streamed, a shorter one sent in one piece: head and body leave in one write.
@@ -40,24 +40,29 @@ pub(crate) struct Component {
     name: Arc<str>,
     pool: Pool,
     limits: Limits,
+    /// Endings of paths that have room of their own.
+    reserved_paths: Vec<String>,
     meters: Arc<Meters>,
     on_write: Option<OnWrite>,
 }
 
 impl Component {
-    pub(crate) fn new(
-        name: Arc<str>,
-        pool: Pool,
-        limits: Limits,
-        meters: Arc<Meters>,
-        on_write: Option<OnWrite>,
-    ) -> Component {
+    pub(crate) fn new(name: Arc<str>, pool: Pool, config: &Config, meters: Arc<Meters>) -> Component {
         Component {
             name,
             pool,
-            limits,
+            limits: config.limits.clone(),
+            reserved_paths: config.reserved_paths.clone(),
             meters,
-            on_write,
+            on_write: config.on_write.clone(),
+        }
+    }
+
+    fn class(&self, path: &str) -> Class {
+        let is_reserved = self.reserved_paths.iter().any(|ending| path.ends_with(ending));
+        match is_reserved {
+            true => Class::Reserved,
+            false => Class::Client,
         }
     }
 
@@ -108,11 +113,17 @@ impl Component {
         parts.headers.remove(EXPECT);
         let is_head = parts.method == Method::HEAD;
         let deadline = Instant::now() + self.limits.request_timeout;
+        let class = self.class(parts.uri.path());
         let answered = self
             .pool
-            .run(Request::from_parts(parts, full(body)), deadline)
+            .run(Request::from_parts(parts, full(body)), class, deadline)
             .await;
         let response = answered.map_err(|refusal| self.explain(refusal))?;
+        if response.status().is_informational() {
+            // No answer at all: hyper would take it for the begin of another protocol.
+            tracing::warn!(component = %self.name, status = %response.status(), "an answer is none");
+            return Err(Problem::FAILED);
+        }
         match declared_length(response.headers()) {
             Some(length) if length <= MAX_WHOLE_ANSWER_BYTES && !is_head => {
                 self.collect(response, deadline).await
@@ -144,7 +155,10 @@ impl Component {
             return Ok(Bytes::new());
         }
         if declared_length(headers).is_some_and(|length| length > self.limits.max_body_bytes) {
-            drain(body, self.limits.max_body_bytes).await;
+            // Who asked first has not sent it.
+            if !headers.contains_key(EXPECT) {
+                drain(body, self.limits.max_body_bytes).await;
+            }
             return Err(Problem::BODY_TOO_LARGE);
         }
         let limit = usize::try_from(self.limits.max_body_bytes).unwrap_or(usize::MAX);

@@ -30,6 +30,9 @@ pub struct Config {
     pub cache_dir: Option<PathBuf>,
     /// Bounds on what requests may use.
     pub limits: Limits,
+    /// Endings of paths that have room of their own ([`Limits::reserved_per_component`]): what must go on while
+    /// clients are turned away.
+    pub reserved_paths: Vec<String>,
     /// How long an instance serves.
     pub reuse: Reuse,
     /// Told after each request that may have written.
@@ -51,6 +54,7 @@ impl Config {
                 .collect(),
             cache_dir: None,
             limits: Limits::default(),
+            reserved_paths: ["/events", "/health", "/health/live"].map(str::to_owned).into(),
             reuse: Reuse::default(),
             on_write: None,
         }
@@ -64,8 +68,14 @@ pub struct Limits {
     /// How long a component may take over its answer once the request is here; then 503. The body of a
     /// request must arrive in the same time; else 408.
     pub request_timeout: Duration,
-    /// How long a client may take over the head of its request, and how long a connection may be idle.
+    /// How long a client may take over the head of its request; then 408.
     pub header_read_timeout: Duration,
+    /// How long a connection may be idle, or a client take nothing of its answer; then it is closed.
+    pub idle_timeout: Duration,
+    /// Bytes of a request's line and headers; then 431.
+    pub max_head_bytes: usize,
+    /// Bytes of a request's line; then 414.
+    pub max_request_line_bytes: usize,
     /// Bytes of a request's body; then 413.
     pub max_body_bytes: u64,
     /// Bytes of memory of one instance, and as many again for each dependency that is composed into it.
@@ -76,27 +86,36 @@ pub struct Limits {
     pub requests_per_component: usize,
     /// Requests that wait for one component beyond those; then 503.
     pub queue_per_component: usize,
+    /// Requests to reserved paths that one component works on beyond those, and as many more that wait.
+    pub reserved_per_component: usize,
     /// How long a request waits in that queue; then 503.
     pub queue_timeout: Duration,
     /// Connections to one Postgres address by one component.
     pub postgres_connections: usize,
-    /// Client connections of all listeners together.
+    /// Client connections of one listener; a further one is answered 503 and closed.
     pub max_connections: usize,
+    /// Client connections of one listener from one address (IPv6: one network of /64); likewise.
+    pub max_connections_per_address: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
             request_timeout: Duration::from_secs(30),
-            header_read_timeout: Duration::from_secs(60),
+            header_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            max_head_bytes: 32 * 1024,
+            max_request_line_bytes: 8 * 1024,
             max_body_bytes: 2 * 1024 * 1024,
             max_instance_bytes: 64 * 1024 * 1024,
             instances_per_component: 32,
             requests_per_component: 256,
             queue_per_component: 256,
+            reserved_per_component: 16,
             queue_timeout: Duration::from_secs(2),
             postgres_connections: 16,
             max_connections: 4096,
+            max_connections_per_address: 1024,
         }
     }
 }

@@ -209,6 +209,7 @@ fn is_in_block(ip: IpAddr, block: IpAddr, prefix_bits: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use std::collections::HashMap;
 
     use super::*;
@@ -315,5 +316,21 @@ mod tests {
         assert!(resolve("{{ url }}").unwrap().0.is_empty());
         assert!(resolve("http://{{ url }}").unwrap().0.is_empty());
         assert!(resolve("").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_grant_does_harm(text in prop_oneof![".{0,40}", "[a-z*]{0,6}://[a-z0-9.*:/\\[\\]@-]{0,30}"]) {
+            let _ = Grant::parse(&text);
+        }
+
+        #[test]
+        fn a_grant_for_a_host_admits_that_host_alone(
+            granted in "[a-z]{1,8}\\.test", asked in "[a-z]{1,8}\\.test", port in 1..u16::MAX, other in 1..u16::MAX,
+        ) {
+            let grant = Grant::parse(&format!("http://{granted}:{port}")).unwrap();
+            let allowed = grant.allows("http", &Host::parse(&asked).unwrap(), other);
+            prop_assert_eq!(allowed, granted == asked && port == other);
+        }
     }
 }

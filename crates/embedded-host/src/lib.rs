@@ -26,6 +26,7 @@ mod routes;
 mod server;
 mod start;
 mod variables;
+mod wire;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

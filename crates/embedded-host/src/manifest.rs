@@ -286,6 +286,7 @@ impl ComponentTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const HEAD: &str = "spin_manifest_version = 2\n[application]\nname = \"test\"\n";
     const BODY: &str =
@@ -434,4 +435,39 @@ mod tests {
             assert!(reason.contains(expected), "{reason}");
         }
     }
+
+    proptest! {
+        #[test]
+        fn no_manifest_does_harm_and_what_is_wrong_is_told_in_one_line(
+            text in prop_oneof![
+                ".{0,200}",
+                // Something that is nearly one.
+                ("[a-z_.\\[\\]\"={} \n]{0,30}", any::<proptest::sample::Index>()).prop_map(|(garbage, place)| {
+                    let mut text = NEARLY.to_owned();
+                    let place = place.index(text.len());
+                    text.insert_str(place, &garbage);
+                    text
+                }),
+            ]
+        ) {
+            if let Err(reason) = Manifest::parse(&text, Path::new("")) {
+                prop_assert!(!reason.contains('\n'), "{reason}");
+            }
+        }
+    }
+
+    const NEARLY: &str = r#"spin_manifest_version = 2
+[application]
+name = "a"
+[variables]
+key = { required = true, secret = true }
+[[trigger.http]]
+route = "/..."
+component = "a"
+[component.a]
+source = "a.wasm"
+allowed_outbound_hosts = ["http://{{ key }}:80"]
+[component.a.variables]
+key = "{{ key }}"
+"#;
 }

@@ -69,6 +69,10 @@ pub(crate) fn describe() {
         "embedded_host_rejections_total",
         "Requests refused because of too many"
     );
+    metrics::describe_counter!(
+        "embedded_host_refusals_total",
+        "Connections ended with a problem before there was a request, by its type"
+    );
     metrics::describe_gauge!(
         "embedded_host_postgres_connections_in_use",
         "Postgres connections that guests hold"

@@ -37,6 +37,14 @@ pub(crate) enum Refusal {
     Failed,
 }
 
+/// Whose room a request takes: neither can take the other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Client,
+    /// What must go on while clients are turned away.
+    Reserved,
+}
+
 /// The instances of one component.
 pub(crate) struct Pool(Arc<Shared>);
 
@@ -76,9 +84,14 @@ impl Pool {
 
     /// Has an instance answer the request. The deadline is kept here, outside the instance, for a busy guest keeps
     /// nothing; an instance that misses it is ended by its worker.
-    pub(crate) async fn run(&self, request: Request, deadline: Instant) -> Result<Response, Refusal> {
+    pub(crate) async fn run(
+        &self,
+        request: Request,
+        class: Class,
+        deadline: Instant,
+    ) -> Result<Response, Refusal> {
         let (answer, mut answered) = oneshot::channel();
-        let number = self.0.enqueue(request, answer, deadline)?;
+        let number = self.0.enqueue(request, class, answer, deadline)?;
         let patience = deadline.min(Instant::now() + self.0.limits.queue_timeout);
         if let Ok(answer) = tokio::time::timeout_at(patience, &mut answered).await {
             return self.0.judge(answer, deadline);
@@ -103,12 +116,15 @@ impl Shared {
     fn enqueue(
         self: &Arc<Self>,
         request: Request,
+        class: Class,
         answer: oneshot::Sender<Answer>,
         deadline: Instant,
     ) -> Result<u64, Refusal> {
         let (number, call) = {
             let mut state = self.lock();
-            let number = state.push(request, answer, deadline).ok_or(Refusal::Busy)?;
+            let number = state
+                .push(request, class, answer, deadline)
+                .ok_or(Refusal::Busy)?;
             (number, state.call())
         };
         self.place(call);
@@ -172,26 +188,67 @@ struct NoInstance;
 /// A request that waits for an instance.
 struct Job {
     number: u64,
+    class: Class,
     request: Request,
     answer: oneshot::Sender<Answer>,
     deadline: Instant,
 }
 
+/// The requests of one class.
+struct Line {
+    queue: VecDeque<Job>,
+    /// Requests that instances work on.
+    working: usize,
+    max_queue: usize,
+    max_working: usize,
+}
+
+impl Line {
+    fn new(max_queue: usize, max_working: usize) -> Line {
+        Line {
+            queue: VecDeque::new(),
+            working: 0,
+            max_queue,
+            max_working: max_working.max(1),
+        }
+    }
+
+    /// How many of those that wait may be worked on.
+    fn may_start(&self) -> usize {
+        self.queue
+            .len()
+            .min(self.max_working.saturating_sub(self.working))
+    }
+
+    fn withdraw(&mut self, number: u64) -> bool {
+        match self.queue.iter().position(|job| job.number == number) {
+            Some(index) => self.queue.remove(index).is_some(),
+            None => false,
+        }
+    }
+
+    fn take(&mut self) -> Option<Job> {
+        if self.working >= self.max_working {
+            return None;
+        }
+        let job = std::iter::from_fn(|| self.queue.pop_front()).find(|job| !job.answer.is_canceled())?;
+        self.working += 1;
+        Some(job)
+    }
+}
+
 /// Who waits for whom. Every change that could let a queued request go on ends in [`State::call`].
 struct State {
-    queue: VecDeque<Job>,
+    clients: Line,
+    reserved: Line,
     /// Workers with room and nothing to do, the last one parked last: it is called first, so that the others may
     /// grow old.
     parked: Vec<(u64, Waker)>,
     /// Workers that were called and have not looked yet.
     called: usize,
     instances: u32,
-    /// Requests that instances work on.
-    working: usize,
     last_number: u64,
-    max_queue: usize,
     max_instances: u32,
-    max_working: usize,
 }
 
 enum Call {
@@ -202,27 +259,41 @@ enum Call {
 
 impl State {
     fn new(limits: &Limits) -> State {
+        let reserved = limits.reserved_per_component;
         State {
-            queue: VecDeque::new(),
+            clients: Line::new(limits.queue_per_component, limits.requests_per_component),
+            reserved: Line::new(reserved, reserved),
             parked: Vec::new(),
             called: 0,
             instances: 0,
-            working: 0,
             last_number: 0,
-            max_queue: limits.queue_per_component,
             max_instances: limits.instances_per_component.max(1),
-            max_working: limits.requests_per_component.max(1),
         }
     }
 
-    /// The job's number, or `None` if the queue is full.
-    fn push(&mut self, request: Request, answer: oneshot::Sender<Answer>, deadline: Instant) -> Option<u64> {
-        if self.queue.len() >= self.max_queue {
+    fn line(&mut self, class: Class) -> &mut Line {
+        match class {
+            Class::Client => &mut self.clients,
+            Class::Reserved => &mut self.reserved,
+        }
+    }
+
+    /// The job's number, or `None` if its queue is full.
+    fn push(
+        &mut self,
+        request: Request,
+        class: Class,
+        answer: oneshot::Sender<Answer>,
+        deadline: Instant,
+    ) -> Option<u64> {
+        let number = self.next_number();
+        let line = self.line(class);
+        if line.queue.len() >= line.max_queue {
             return None;
         }
-        let number = self.next_number();
-        self.queue.push_back(Job {
+        line.queue.push_back(Job {
             number,
+            class,
             request,
             answer,
             deadline,
@@ -235,17 +306,14 @@ impl State {
         self.last_number
     }
 
-    /// Takes a job out of the queue again; `false` if a worker has it already.
+    /// Takes a job out of its queue again; `false` if a worker has it already.
     fn withdraw(&mut self, number: u64) -> bool {
-        match self.queue.iter().position(|job| job.number == number) {
-            Some(index) => self.queue.remove(index).is_some(),
-            None => false,
-        }
+        self.clients.withdraw(number) || self.reserved.withdraw(number)
     }
 
     /// Whether a queued job has nobody called for it yet and may be worked on.
     fn needs_worker(&self) -> bool {
-        self.queue.len() > self.called && self.working + self.called < self.max_working
+        self.clients.may_start() + self.reserved.may_start() > self.called
     }
 
     fn call(&mut self) -> Call {
@@ -285,26 +353,34 @@ impl State {
 
     /// A job to work on, whose client is still there.
     fn take(&mut self) -> Option<Job> {
-        if self.working >= self.max_working {
-            return None;
-        }
-        let job = std::iter::from_fn(|| self.queue.pop_front()).find(|job| !job.answer.is_canceled())?;
-        self.working += 1;
-        Some(job)
+        self.reserved.take().or_else(|| self.clients.take())
     }
 }
 
-/// One request that an instance works on, for [`State::working`].
-struct Working(Arc<Shared>);
+/// One request that an instance works on, for [`Line::working`].
+struct Working {
+    shared: Arc<Shared>,
+    class: Class,
+}
+
+impl Working {
+    fn on(job: &Job, shared: &Arc<Shared>) -> Working {
+        Working {
+            shared: Arc::clone(shared),
+            class: job.class,
+        }
+    }
+}
 
 impl Drop for Working {
     fn drop(&mut self) {
         let call = {
-            let mut state = self.0.lock();
-            state.working = state.working.saturating_sub(1);
+            let mut state = self.shared.lock();
+            let line = state.line(self.class);
+            line.working = line.working.saturating_sub(1);
             state.call()
         };
-        self.0.place(call);
+        self.shared.place(call);
     }
 }
 
@@ -343,7 +419,7 @@ impl Worker {
             Err(error) => {
                 tracing::error!(%component, error = format!("{error:#}"), "no instance could be made");
                 if let Some(job) = self.shared.lock().take() {
-                    let _working = Working(Arc::clone(&self.shared));
+                    let _working = Working::on(&job, &self.shared);
                     // The client may have left.
                     let _ = job.answer.send(Err(NoInstance.into()));
                 }
@@ -605,7 +681,7 @@ async fn serve(
                 served += 1;
                 seen.begin(job.number, job.deadline);
                 drop(seen);
-                let working = Working(Arc::clone(shared));
+                let working = Working::on(&job, shared);
                 requests.push(answer(accessor, proxy, job, working));
                 continue;
             }
@@ -653,15 +729,20 @@ mod tests {
             instances_per_component: max_instances,
             requests_per_component: max_working,
             queue_per_component: max_queue,
+            reserved_per_component: 1,
             ..Limits::default()
         })
     }
 
     /// Queues a request; its client waits as long as the receiver lives.
-    fn push(state: &mut State) -> Option<(u64, oneshot::Receiver<Answer>)> {
+    fn push_as(state: &mut State, class: Class) -> Option<(u64, oneshot::Receiver<Answer>)> {
         let (answer, answered) = oneshot::channel();
-        let number = state.push(Request::new(full(Bytes::new())), answer, Instant::now())?;
+        let number = state.push(Request::new(full(Bytes::new())), class, answer, Instant::now())?;
         Some((number, answered))
+    }
+
+    fn push(state: &mut State) -> Option<(u64, oneshot::Receiver<Answer>)> {
+        push_as(state, Class::Client)
     }
 
     fn new_worker(state: &mut State) -> u64 {
@@ -738,8 +819,37 @@ mod tests {
         state.unpark(worker);
         assert!(state.take().is_some());
         assert!(state.take().is_none(), "one is being worked on");
-        state.working -= 1;
+        state.clients.working -= 1;
         assert!(state.take().is_some());
+    }
+
+    #[test]
+    fn what_is_reserved_finds_room_while_clients_have_none() {
+        let mut state = state(8, 1, 1);
+        let _first = push(&mut state).unwrap();
+        new_worker(&mut state);
+        state.unpark(0);
+        assert!(state.take().is_some());
+        let _second = push(&mut state).unwrap();
+        assert!(push(&mut state).is_none());
+        assert!(is_nobody_called(&mut state));
+
+        let (number, _event) = push_as(&mut state, Class::Reserved).unwrap();
+        new_worker(&mut state);
+        assert_eq!(state.take().map(|job| job.number), Some(number));
+    }
+
+    #[test]
+    fn what_is_reserved_takes_no_room_of_clients() {
+        let mut state = state(8, 1, 1);
+        let _event = push_as(&mut state, Class::Reserved).unwrap();
+        assert!(state.take().is_some());
+        let _next = push_as(&mut state, Class::Reserved).unwrap();
+        assert!(push_as(&mut state, Class::Reserved).is_none());
+        assert!(state.take().is_none(), "one is being worked on");
+
+        let (number, _client) = push(&mut state).unwrap();
+        assert_eq!(state.take().map(|job| job.number), Some(number));
     }
 
     #[test]

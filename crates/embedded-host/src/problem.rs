@@ -1,6 +1,7 @@
 //! What the host answers itself: problem details (RFC 9457) that say no more than a client may know.
 
 use bytes::Bytes;
+use chrono::Utc;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri};
@@ -14,6 +15,8 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// What a component that passed the request on cut off its path; set by proxies of all kinds.
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const MAX_PREFIX_BYTES: usize = 64;
+/// When to try again, where trying again is all that helps.
+const RETRY_AFTER_SECONDS: &str = "1";
 
 /// An error answer of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,55 @@ impl Problem {
         "no-route",
         "No such route",
         "Nothing is served at this path.",
+    );
+
+    pub(crate) const HEAD_TIMEOUT: Problem = Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "head-timeout",
+        "Request timeout",
+        "The head of the request did not arrive in time.",
+    );
+
+    pub(crate) const TARGET_TOO_LONG: Problem = Problem::new(
+        StatusCode::URI_TOO_LONG,
+        "target-too-long",
+        "Target too long",
+        "The request line is longer than this server takes.",
+    );
+
+    pub(crate) const HEAD_TOO_LARGE: Problem = Problem::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "head-too-large",
+        "Head too large",
+        "The headers are larger, or more, than this server takes.",
+    );
+
+    pub(crate) const EXPECTATION: Problem = Problem::new(
+        StatusCode::EXPECTATION_FAILED,
+        "expectation-failed",
+        "Expectation failed",
+        "This server knows no expectation but 100-continue.",
+    );
+
+    pub(crate) const NOT_IMPLEMENTED: Problem = Problem::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "not-implemented",
+        "Not implemented",
+        "This server knows neither CONNECT nor transfer codings but chunked.",
+    );
+
+    pub(crate) const VERSION: Problem = Problem::new(
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        "http-version",
+        "HTTP version not supported",
+        "This server speaks HTTP/1.1 and HTTP/1.0.",
+    );
+
+    pub(crate) const TOO_MANY_CONNECTIONS: Problem = Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too-many-connections",
+        "Too many connections",
+        "There are as many connections as this server takes, of this client or of all.",
     );
 
     pub(crate) const BODY_TIMEOUT: Problem = Problem::new(
@@ -86,25 +138,53 @@ impl Problem {
         "The service did not answer in time. What was asked of it may have happened.",
     );
 
+    /// What its type ends in.
+    pub(crate) fn slug(self) -> &'static str {
+        self.slug
+    }
+
     pub(crate) fn into_response(self, origin: &Origin) -> Response<WasiBody> {
-        let document = Document {
-            r#type: format!("/problems/{}", self.slug),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: self.detail,
-            instance: &format!("{}{}", origin.prefix(), origin.uri.path()),
-        };
-        // A document of strings and a number can always be written.
-        let body = Bytes::from(serde_json::to_vec(&document).unwrap_or_default());
-        let mut response = Response::new(full(body));
+        let instance = format!("{}{}", origin.prefix(), origin.uri.path());
+        let mut response = Response::new(full(self.document(Some(&instance)).into()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(REQUEST_ID, origin.request_id());
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
         response
+    }
+
+    /// A whole answer as it goes over the wire, the last one of its connection: for what was no request that anybody
+    /// could look at.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let body = self.document(None);
+        let date = Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+        let retry_after = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => format!("retry-after: {RETRY_AFTER_SECONDS}\r\n"),
+            _ => String::new(),
+        };
+        let head = format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+             x-request-id: {}\r\n{retry_after}connection: close\r\ndate: {date}\r\n\r\n",
+            self.status,
+            body.len(),
+            Uuid::now_v7(),
+        );
+        [head.into_bytes(), body].concat()
+    }
+
+    fn document(self, instance: Option<&str>) -> Vec<u8> {
+        let document = Document {
+            r#type: format!("/problems/{}", self.slug),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            instance,
+        };
+        // A document of strings and a number can always be written.
+        serde_json::to_vec(&document).unwrap_or_default()
     }
 }
 
@@ -114,7 +194,8 @@ struct Document<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
-    instance: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<&'a str>,
 }
 
 /// A body that is all there.
@@ -206,6 +287,23 @@ mod tests {
                 "instance": "/a",
             })
         );
+    }
+
+    #[test]
+    fn a_problem_without_a_request_is_a_whole_answer_as_well() {
+        let answer = String::from_utf8(Problem::TOO_MANY_CONNECTIONS.into_bytes()).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
+        for field in ["retry-after: 1", "connection: close", "date: ", "x-request-id: "] {
+            assert!(head.contains(&format!("\r\n{field}")), "{head}");
+        }
+        assert!(
+            head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())),
+            "{head}"
+        );
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["type"], "/problems/too-many-connections");
+        assert!(body.get("instance").is_none());
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn router(routes: &[&str]) -> Router {
         Router::new(routes.iter().map(|raw| Route::parse(raw, raw).unwrap()).collect())
@@ -196,5 +197,16 @@ mod tests {
         let route = |raw| Route::parse(raw, "a").unwrap();
         assert!(route("/a").is_same_path(&route("/a/")));
         assert!(!route("/a").is_same_path(&route("/a/...")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_route_and_no_path_does_harm(raw in prop_oneof![".{0,30}", "(/[a-z.]{0,4}){0,4}"], path in "(/?.{0,10}){0,3}") {
+            if let Ok(route) = Route::parse(&raw, "a") {
+                if let Some(rest) = route.path_info(&path) {
+                    prop_assert!(path.ends_with(rest));
+                }
+            }
+        }
     }
 }

@@ -1,15 +1,13 @@
 //! The listeners: connections, and which component each request goes to.
 
-use std::convert::Infallible;
+use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +15,16 @@ use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::WasiBody;
 
 use crate::component::{Component, Visit};
+use crate::config::Limits;
 use crate::headers::{RouteHeaders, client_header};
-use crate::problem::{Origin, Problem};
+use crate::problem::{Origin, Problem, full};
 use crate::routes::Router;
+use crate::wire::{self, Bounds, Patience, Visitors};
 
 /// After a failed accept (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How many clients at a time are told that there are too many of them.
+const MAX_REFUSALS: usize = 64;
 
 /// Where the requests of a listener go.
 pub(crate) enum Target {
@@ -40,7 +42,17 @@ pub(crate) struct Routes {
 }
 
 impl Target {
-    async fn answer(&self, request: Request<Incoming>, client: &HeaderValue) -> Response<WasiBody> {
+    async fn answer<B>(&self, request: Request<B>, client: &HeaderValue) -> Response<WasiBody>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        // `OPTIONS *` asks whether there is a server (RFC 9110, section 9.3.7), and none of its components.
+        if request.uri().path() == "*" {
+            let mut response = Response::new(full(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            return response;
+        }
         match self {
             Target::One(component) => {
                 let path = request.uri().path().to_owned();
@@ -77,9 +89,7 @@ impl Target {
 /// What all listeners share.
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(crate) header_read_timeout: Duration,
-    /// One permit per connection.
-    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) limits: Limits,
     /// No more connections, and those that are end after their request.
     pub(crate) drain: CancellationToken,
     /// Connections end now.
@@ -87,63 +97,92 @@ pub(crate) struct Server {
     pub(crate) tasks: TaskTracker,
 }
 
+/// What the connections of one listener share. What is counted is its own, so that a flood at one cannot close another.
+struct Counter {
+    target: Target,
+    /// One permit per connection.
+    connections: Arc<Semaphore>,
+    visitors: Arc<Visitors>,
+    /// One permit per client that is being told why it is refused.
+    refusals: Arc<Semaphore>,
+}
+
 impl Server {
     /// Serves until the drain begins.
-    pub(crate) fn serve(&self, listener: TcpListener, target: Target) {
+    pub(crate) fn serve(&self, socket: TcpListener, target: Target) {
         let server = self.clone();
-        let target = Arc::new(target);
+        let permits = self.limits.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let counter = Arc::new(Counter {
+            target,
+            connections: Arc::new(Semaphore::new(permits)),
+            visitors: Visitors::new(self.limits.max_connections_per_address),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        });
         self.tasks.spawn(async move {
             tokio::select! {
                 () = server.drain.cancelled() => {}
-                () = server.accept(&listener, &target) => {}
+                () = server.accept(&socket, &counter) => {}
             }
         });
     }
 
-    async fn accept(&self, listener: &TcpListener, target: &Arc<Target>) {
-        while let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await {
-            let (stream, client) = match listener.accept().await {
-                Ok(accepted) => accepted,
+    async fn accept(&self, socket: &TcpListener, counter: &Arc<Counter>) {
+        loop {
+            match socket.accept().await {
+                Ok((stream, client)) => self.welcome(counter, stream, client),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
                 }
-            };
-            let (server, target) = (self.clone(), Arc::clone(target));
-            self.tasks.spawn(async move {
-                tokio::select! {
-                    () = server.stop.cancelled() => {}
-                    () = server.connection(stream, client, &target) => {}
-                }
-                drop(permit);
-            });
+            }
         }
     }
 
-    async fn connection(&self, stream: TcpStream, client: SocketAddr, target: &Target) {
+    /// Serves the connection in a task of its own, or refuses it.
+    fn welcome(&self, counter: &Arc<Counter>, stream: TcpStream, client: SocketAddr) {
+        let permit = Arc::clone(&counter.connections).try_acquire_owned();
+        let visitor = counter.visitors.enter(client.ip());
+        let (Ok(permit), Some(visitor)) = (permit, visitor) else {
+            // Who comes in such numbers that even this is too much is not answered.
+            if let Ok(permit) = Arc::clone(&counter.refusals).try_acquire_owned() {
+                let refused = wire::refuse(stream, Problem::TOO_MANY_CONNECTIONS);
+                self.spawn(refused, permit);
+            }
+            return;
+        };
         // Without it an answer in two writes would wait for the client's delayed acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was gone at once");
             return;
         }
-        let client = client_header(client);
-        let service =
-            service_fn(|request| async { Ok::<_, Infallible>(target.answer(request, &client).await) });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_read_timeout)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let (server, shared) = (self.clone(), Arc::clone(counter));
+        let served = async move { server.connection(stream, client, &shared.target).await };
+        self.spawn(served, (permit, visitor));
+    }
+
+    /// Runs until it is done or the host stops, and keeps what it holds as long.
+    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static, held: impl Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = connection => {}
             }
+            drop(held);
+        });
+    }
+
+    async fn connection(&self, stream: TcpStream, client: SocketAddr, target: &Target) {
+        let bounds = Bounds {
+            line_bytes: self.limits.max_request_line_bytes,
+            head_bytes: self.limits.max_head_bytes,
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection broke");
-        }
+        let patience = Patience {
+            head: self.limits.header_read_timeout,
+            idle: self.limits.idle_timeout,
+        };
+        let client = client_header(client);
+        let answer = |request| target.answer(request, &client);
+        wire::serve(stream, bounds, patience, &self.drain, answer).await;
     }
 }

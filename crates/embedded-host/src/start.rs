@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasmtime::Engine;
@@ -172,16 +171,15 @@ async fn load(
             reason: format!("loading it failed: {error}"),
         })??;
         let title = Arc::clone(&surroundings.component);
-        let limits = config.limits.clone();
         let pool = Pool::new(
             wasm,
             surroundings,
             lanes.clone(),
-            limits.clone(),
+            config.limits.clone(),
             config.reuse,
             Arc::clone(&meters),
         );
-        let component = Component::new(title, pool, limits, meters, config.on_write.clone());
+        let component = Component::new(title, pool, config, meters);
         components.insert(name, Arc::new(component));
     }
     Ok(components)
@@ -195,10 +193,7 @@ fn serve(
     service_listeners: Vec<(String, TcpListener)>,
 ) -> Result<Host, StartError> {
     let server = Server {
-        header_read_timeout: config.limits.header_read_timeout,
-        connections: Arc::new(Semaphore::new(
-            config.limits.max_connections.min(Semaphore::MAX_PERMITS),
-        )),
+        limits: config.limits.clone(),
         drain: CancellationToken::new(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

@@ -222,6 +222,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn declared(name: &str, default: Option<&str>) -> HashMap<String, Variable> {
         HashMap::from([(
@@ -365,6 +366,22 @@ mod tests {
         }
         for name in ["", "A", "1a", "_a", "a_", "a__b", "a-b", "ä"] {
             assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_template_does_harm_and_one_without_variables_is_itself(text in prop_oneof![".{0,40}", "[{} a-z_]{0,40}"]) {
+            let Ok(template) = Template::parse(&text) else { return Ok(()) };
+            if template.is_literal() {
+                let variables = resolve(&HashMap::new(), &[], &[]).unwrap();
+                prop_assert_eq!(variables.render(&template), Ok(text));
+            }
+        }
+
+        #[test]
+        fn no_source_of_values_does_harm(text in prop_oneof![".{0,40}", "[a-z_]{0,8}=[^@]{0,20}"]) {
+            let _ = text.parse::<VariableSource>();
         }
     }
 }

@@ -10,19 +10,24 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use embedded_host::{Config, Host};
+use embedded_host::{Config, Host, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A host with no components at all.
 async fn host() -> Host {
+    host_with(Limits::default()).await
+}
+
+async fn host_with(limits: Limits) -> Host {
     let path = std::env::temp_dir().join(format!("embedded-host-{}.toml", uuid::Uuid::now_v7()));
     std::fs::write(
         &path,
         "spin_manifest_version = 2\n[application]\nname = \"test\"\n[trigger]\n",
     )
     .unwrap();
-    let config = Config::new(&path, "127.0.0.1:0".parse().unwrap());
+    let mut config = Config::new(&path, "127.0.0.1:0".parse().unwrap());
+    config.limits = limits;
     let host = Host::start(config).await.unwrap();
     std::fs::remove_file(&path).unwrap();
     host
@@ -66,6 +71,61 @@ async fn the_answer_to_head_has_no_body() {
     .await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_answered_with_problem_details() {
+    let host = host().await;
+    let answer = exchange(host.address(), "GET / HTTP/1.1\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    assert!(answer.contains("\"/problems/malformed\""), "{answer}");
+}
+
+#[tokio::test]
+async fn the_host_itself_answers_options_of_everything() {
+    let host = host().await;
+    let request = "OPTIONS * HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+    let answer = exchange(host.address(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 204 No Content\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_to_come_again_and_room_is_made_for_it() {
+    for limits in [
+        Limits {
+            max_connections: 1,
+            ..Limits::default()
+        },
+        Limits {
+            max_connections_per_address: 1,
+            ..Limits::default()
+        },
+    ] {
+        let host = host_with(limits).await;
+        let mut first = TcpStream::connect(host.address()).await.unwrap();
+        let request = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+        first.write_all(request.as_bytes()).await.unwrap();
+        let mut begin = [0; 12];
+        first.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 404");
+
+        let answer = exchange(host.address(), request).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+        assert!(answer.contains("\"/problems/too-many-connections\""), "{answer}");
+
+        drop(first);
+        let again = "GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+        // The host learns of the end a moment later.
+        let room = async {
+            while !exchange(host.address(), again).await.starts_with("HTTP/1.1 404 ") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), room)
+            .await
+            .expect("there is room again");
+    }
 }
 
 #[tokio::test]

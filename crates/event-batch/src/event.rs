@@ -74,6 +74,7 @@ impl CloudEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -91,6 +92,48 @@ mod tests {
         let missing = json!({"specversion": "1.0", "id": "1", "source": "s", "data": {}});
         for value in [other, empty, missing] {
             assert!(CloudEvent::from_value(value).is_err());
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| {
+            let name = prop_oneof!["[a-z]{1,6}", "specversion|id|source|type|data|time|subject"];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(name, inner, 0..6)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_does_harm(value in any_json()) {
+            let _ = CloudEvent::from_value(value);
+        }
+
+        #[test]
+        fn an_event_reads_as_it_was_written(
+            texts in proptest::array::uniform3(".{1,20}"),
+            optional in proptest::array::uniform3(proptest::option::of(".{0,20}")),
+            data in any_json(),
+        ) {
+            let ([id, source, event_type], [subject, time, traceparent]) = (texts, optional);
+            let event = CloudEvent {
+                specversion: CloudEvent::SPECVERSION.to_owned(),
+                id, source, event_type, subject, time, traceparent,
+                datacontenttype: json(),
+                data,
+            };
+            let text = serde_json::to_vec(&event).unwrap();
+            let read = CloudEvent::from_value(serde_json::from_slice(&text).unwrap()).unwrap();
+            prop_assert_eq!(read, event);
         }
     }
 }

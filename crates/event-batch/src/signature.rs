@@ -109,6 +109,7 @@ impl SigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -146,6 +147,42 @@ mod tests {
     fn a_key_without_prefix_of_other_letters_or_too_short_is_refused() {
         for text in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!!!", "whsec_AAAA"] {
             assert!(SigningKey::parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_does_harm_or_opens_anything(
+            id in ".{0,40}",
+            timestamp in prop_oneof![".{0,20}", "1000"],
+            signatures in prop_oneof![".{0,80}", "(v1,[A-Za-z0-9+/=]{0,60} ?){0,3}"],
+            body in proptest::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let key = SigningKey::parse(KEY).unwrap();
+            prop_assert!(key.verify(&id, &timestamp, &signatures, &body, 1000).is_err());
+        }
+
+        #[test]
+        fn what_was_signed_holds_and_nothing_else_does(
+            id in "[ -~]{0,40}",
+            at in 0..u64::MAX / 2,
+            body in proptest::collection::vec(any::<u8>(), 0..50),
+            changed in any::<proptest::sample::Index>(),
+        ) {
+            let key = SigningKey::parse(KEY).unwrap();
+            let signature = key.sign(&id, at, &body);
+            prop_assert_eq!(key.verify(&id, &at.to_string(), &signature, &body, at), Ok(()));
+            let mut other = body.clone();
+            other.push(0);
+            let changed = changed.index(other.len());
+            other[changed] ^= 1;
+            let verdict = key.verify(&id, &at.to_string(), &signature, &other, at);
+            prop_assert_eq!(verdict, Err(SignatureError::Mismatch));
+        }
+
+        #[test]
+        fn no_text_does_harm_as_a_key(text in prop_oneof![".{0,60}", "whsec_[A-Za-z0-9+/=]{0,60}"]) {
+            let _ = SigningKey::parse(&text);
         }
     }
 }

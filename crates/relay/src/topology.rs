@@ -212,6 +212,7 @@ fn check_unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const GOOD: &str = r#"
         exchange = "shop"
@@ -285,5 +286,27 @@ mod tests {
         assert!(matches("self.payment.#", "self.payment.charge.lookup"));
         assert!(matches("#", "anything.at.all"));
         assert!(!matches("order.created", "order"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_topology_does_harm_and_what_is_wrong_is_told_in_one_line(
+            text in prop_oneof![
+                ".{0,200}",
+                ("[a-z_.\\[\\]\"={} \n]{0,30}", any::<proptest::sample::Index>()).prop_map(|(garbage, place)| {
+                    let mut text = include_str!("../../../host-bridge/topology.toml").to_owned();
+                    let mut place = place.index(text.len());
+                    while !text.is_char_boundary(place) {
+                        place -= 1;
+                    }
+                    text.insert_str(place, &garbage);
+                    text
+                }),
+            ]
+        ) {
+            if let Err(error) = Topology::parse(&text) {
+                prop_assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
     }
 }

@@ -141,6 +141,7 @@ mod tests {
     use crate::keys::SigningKey;
     use crate::token::{AUDIENCE, ISSUER};
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
     use serde_json::json;
 
     const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
@@ -239,5 +240,34 @@ mod tests {
     #[test]
     fn a_key_of_less_than_32_bytes_is_refused() {
         assert!(Bearer::new("short").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_does_harm_or_lets_anybody_in(
+            authorization in prop_oneof![
+                ".{0,80}",
+                "[Bb]earer [A-Za-z0-9_=-]{0,40}\\.[A-Za-z0-9_=-]{0,40}\\.[A-Za-z0-9_=-]{0,50}",
+                // A good header and any claims, without a signature that holds.
+                ".{0,60}".prop_map(|claims| format!(
+                    "Bearer {}.{}.AAAA",
+                    URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#),
+                    URL_SAFE_NO_PAD.encode(claims),
+                )),
+            ]
+        ) {
+            prop_assert!(Bearer::new(KEY).unwrap().claims(Some(&authorization)).is_err());
+        }
+
+        #[test]
+        fn a_token_with_one_letter_changed_is_refused(place in any::<proptest::sample::Index>(), letter in "[A-Za-z0-9_.-]") {
+            let good = signed(&claims(), KEY);
+            let place = place.index(good.len());
+            let mut changed = good.clone();
+            changed.replace_range(place..=place, &letter);
+            // The last letter of base64 has bits that say nothing.
+            prop_assume!(changed != good && place + 1 < good.len());
+            prop_assert!(!accepts(&changed), "{changed}");
+        }
     }
 }

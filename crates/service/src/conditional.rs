@@ -85,6 +85,7 @@ fn version(tag: &str) -> Option<i64> {
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     fn if_match(lines: &[&'static str]) -> IfMatch {
         let mut headers = HeaderMap::new();
@@ -127,5 +128,27 @@ mod tests {
         }
         assert!(!knows(["\"2\""].into_iter(), 3));
         assert!(!knows([].into_iter(), 3));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_does_harm_and_only_a_version_that_is_named_is_admitted(
+            lines in proptest::collection::vec("[ -~\u{80}-\u{ff}]{0,20}", 1..3),
+            version in any::<i64>(),
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(header::IF_MATCH, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            let has_star = lines.iter().any(|line| line.contains('*'));
+            let has_version = lines.iter().any(|line| line.contains(&version.to_string()));
+            prop_assert!(!IfMatch::from_headers(&headers).admits(version) || has_star || has_version);
+            let _ = knows(lines.iter().map(String::as_str), version);
+        }
+
+        #[test]
+        fn every_version_has_a_tag_that_names_it(version in any::<i64>()) {
+            prop_assert_eq!(self::version(&etag(version)), Some(version));
+        }
     }
 }

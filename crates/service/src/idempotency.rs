@@ -292,6 +292,7 @@ pub async fn once(
 mod tests {
     use super::*;
     use futures::executor::block_on;
+    use proptest::prelude::*;
     use std::cell::RefCell;
 
     fn key_of(values: &[&[u8]]) -> Result<Option<String>, StatusCode> {
@@ -424,6 +425,24 @@ mod tests {
             let refused = answer(&store, Some(&key), Ok(Done::Known(known)));
             assert_eq!(refused.status(), StatusCode::CONFLICT);
             assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_does_harm_and_a_key_is_kept_as_it_is(
+            lines in proptest::collection::vec(proptest::collection::vec(0x20_u8.., 0..140), 0..3)
+        ) {
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                if let Ok(value) = HeaderValue::from_bytes(line) {
+                    headers.append(KEY_HEADER, value);
+                }
+            }
+            if let Ok(Some(key)) = key_in(&headers) {
+                prop_assert!((1..=128).contains(&key.len()));
+                prop_assert_eq!(headers.get_all(KEY_HEADER).iter().collect::<Vec<_>>(), [key.as_str()]);
+            }
         }
     }
 }

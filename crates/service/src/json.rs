@@ -92,6 +92,7 @@ fn without_position(message: &str) -> &str {
 mod tests {
     use super::*;
     use http::StatusCode;
+    use proptest::prelude::*;
 
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]
@@ -157,6 +158,20 @@ mod tests {
         ];
         for body in bodies {
             assert_eq!(status(body), StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_does_harm(
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..80),
+                "[{}\\[\\]\",: a-z0-9\\\\.-]{0,60}".prop_map(String::into_bytes),
+            ]
+        ) {
+            if let Err(problem) = from_slice::<Cart>(&body) {
+                prop_assert!(problem.status.is_client_error());
+            }
         }
     }
 }

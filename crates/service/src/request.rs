@@ -273,6 +273,7 @@ impl Query {
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     fn client_of(headers: &[(HeaderName, &'static str)]) -> Option<String> {
         let mut map = HeaderMap::new();
@@ -303,5 +304,23 @@ mod tests {
         assert_eq!(client_of(&[said.clone()]), None);
         assert_eq!(client_of(&[said, (CALLER_HEADER, "unix:")]), None);
         assert_eq!(client_of(&[chained]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_does_harm(raw in prop_oneof!["[ -~]{0,60}", "((skip|limit|x)=[0-9%a-fA-F+&-]{0,12}&?){0,4}"]) {
+            if let Ok(query) = Query::parse(&raw) {
+                let page = crate::PageQuery::read(&query, &mut FieldErrors::new());
+                prop_assert!((0..=1_000_000).contains(&page.skip) && (1..=100).contains(&page.limit));
+            }
+        }
+
+        #[test]
+        fn a_parameter_reads_as_it_was_written(name in ".{1,10}", value in ".{0,30}") {
+            let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+            let query = Query::parse(&format!("{}={}", encode(&name), encode(&value)));
+            let query = query.unwrap_or_else(|problem| panic!("{problem:?}"));
+            prop_assert_eq!(query.text(&name), Some(value.as_str()));
+        }
     }
 }

@@ -61,6 +61,7 @@ impl fmt::Display for Traceparent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_traceparent_of_the_specification_is_taken_and_others_are_not() {
@@ -87,5 +88,17 @@ mod tests {
     fn a_new_trace_holds() {
         let trace = Traceparent::random();
         assert_eq!(Traceparent::parse(trace.as_str()), Some(trace));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_does_harm_and_what_is_taken_is_kept_as_it_is(
+            text in prop_oneof![".{0,80}", "0[0-9a-f]-[0-9a-fA-F]{31,33}-[0-9a-f]{15,17}-[0-9a-f]{1,3}(-.{0,3})?"]
+        ) {
+            if let Some(trace) = Traceparent::parse(&text) {
+                prop_assert_eq!(trace.as_str(), &text);
+                prop_assert_eq!(trace.trace_id().len(), 32);
+            }
+        }
     }
 }

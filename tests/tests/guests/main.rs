@@ -1,13 +1,16 @@
 //! What guests may do to the embedded host, and what it refuses them: `tests/guests`, served by the host-bridge.
 
+mod memory;
+
 use anyhow::{Context, Result, ensure};
 use reqwest::Client;
 use shop_tests::environment::{root, variable};
 use shop_tests::eventually;
-use shop_tests::shop::free_port;
+use shop_tests::shop::{free_port, signal};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,7 +22,7 @@ const REQUEST_TIMEOUT: &str = "2";
 struct Host {
     base: String,
     client: Client,
-    _process: Child,
+    process: Child,
 }
 
 struct Answer {
@@ -47,7 +50,7 @@ impl Host {
         let host = Self {
             base: format!("http://127.0.0.1:{port}"),
             client: Client::builder().timeout(PATIENCE).build()?,
-            _process: process,
+            process,
         };
         let served = async || Ok((host.ask("/tame/age", "").await?.status == 200).then_some(()));
         eventually("the guests are served", PATIENCE, served).await?;
@@ -70,6 +73,16 @@ impl Host {
             retry_after: header("retry-after"),
             body: response.text().await?,
         })
+    }
+
+    /// What the host has of the machine's memory, its share of what several processes have included.
+    fn resident_bytes(&self) -> Result<u64> {
+        let id = self.process.id().context("the host has ended")?;
+        let rollup = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next());
+        let kibibytes: u64 = kibibytes.context("no Pss")?.parse()?;
+        Ok(kibibytes * 1024)
     }
 
     /// What `wild` says became of `act` at `address`.
@@ -104,6 +117,14 @@ impl Host {
         };
         eventually("wild has recovered", PATIENCE, young).await
     }
+}
+
+/// Where an address leads, as a grant says it.
+fn place(address: &str, scheme: &str) -> Result<String> {
+    let url: url::Url = address.parse()?;
+    let host = url.host_str().context("no host")?;
+    let port = url.port().context("no port")?;
+    Ok(format!("{scheme}://{host}:{port}"))
 }
 
 fn expect_problem(answer: &Answer, status: u16, slug: &str) -> Result<()> {
@@ -157,18 +178,84 @@ async fn a_guest_that_sleeps_on_is_ended_with_503_and_hurts_no_other_component()
 }
 
 #[tokio::test]
+async fn an_answer_of_another_length_than_it_says_is_502() -> Result<()> {
+    for act in ["short", "long"] {
+        let host = Host::start(&[]).await?;
+        for answer in host.do_damage(act).await? {
+            expect_problem(&answer, 502, "component-failed").with_context(|| act)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_is_a_change_of_protocol_is_502() -> Result<()> {
+    damage_ends_in("protocol", 502, "component-failed").await
+}
+
+#[tokio::test]
+async fn an_answer_whose_promised_body_never_comes_is_503() -> Result<()> {
+    damage_ends_in("stuck", 503, "timeout").await
+}
+
+/// Reads an answer that must break off; gives how long it was.
+async fn read_until_it_breaks(host: &Host, act: &str) -> Result<usize> {
+    let response = host
+        .client
+        .get(format!("{}/wild/{act}", host.base))
+        .send()
+        .await?;
+    ensure!(response.status() == 200, "{act}: {}", response.status());
+    let mut response = response;
+    let mut length = 0;
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => length += chunk.len(),
+            Ok(None) => anyhow::bail!("{act}: the answer ended after {length} bytes as if it were whole"),
+            Err(_) => return Ok(length),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_cut_off_and_hurts_no_other_component() -> Result<()> {
+    let host = Host::start(&[]).await?;
+    let before = host.resident_bytes()?;
+    for act in ["silent", "endless"] {
+        let damage = read_until_it_breaks(&host, act);
+        tokio::pin!(damage);
+        let length = loop {
+            tokio::select! {
+                length = &mut damage => break length?,
+                tame = host.ask("/tame/age", "") => {
+                    let tame = tame?;
+                    ensure!(tame.status == 200, "tame suffers: {} {}", tame.status, tame.body);
+                }
+            }
+        };
+        ensure!((length > 0) == (act == "endless"), "{act}: {length} bytes");
+    }
+    // It was never kept as a whole.
+    let grown = host.resident_bytes()?.saturating_sub(before);
+    ensure!(grown < 64 * 1024 * 1024, "the host has grown by {grown} bytes");
+    host.await_recovery().await
+}
+
+#[tokio::test]
+async fn a_guest_cannot_write_an_answer_into_the_middle_of_its_own() -> Result<()> {
+    let host = Host::start(&[]).await?;
+    let taken = host.try_to("fields", "").await?;
+    ensure!(taken.is_empty(), "these were taken: {taken}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_guest_reaches_what_it_is_granted_and_nothing_else() -> Result<()> {
     // Nobody may so much as connect to this one.
     let forbidden = TcpListener::bind("127.0.0.1:0").await?;
     let port = forbidden.local_addr()?.port();
     let postgres = variable("SHOP_TEST_POSTGRES")?;
     let redis = variable("SHOP_TEST_REDIS")?;
-    let place = |address: &str, scheme: &str| -> Result<String> {
-        let url: url::Url = address.parse()?;
-        let host = url.host_str().context("no host")?;
-        let port = url.port().context("no port")?;
-        Ok(format!("{scheme}://{host}:{port}"))
-    };
     let host = Host::start(&[
         ("granted_postgres", &place(&postgres, "postgres")?),
         ("granted_redis", &place(&redis, "redis")?),
@@ -208,5 +295,35 @@ async fn a_guest_reads_its_own_variables_and_no_other() -> Result<()> {
     ensure!(tame.body == "ok", "{}", tame.body);
     let wild = host.try_to("variable", "secret").await?;
     ensure!(wild.contains("Undefined"), "{wild}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_host_that_is_asked_to_end_answers_what_it_has_and_takes_nothing_new() -> Result<()> {
+    let mut host = Host::start(&[]).await?;
+    let address = host.base.trim_start_matches("http://").to_owned();
+    let mut slow = TcpStream::connect(&address).await?;
+    slow.write_all(
+        b"POST /tame/age HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n",
+    )
+    .await?;
+    // Once it is told to go on, its request is being worked on.
+    let mut told = [0; 25];
+    slow.read_exact(&mut told).await?;
+    ensure!(&told == b"HTTP/1.1 100 Continue\r\n\r\n");
+    slow.write_all(b"ab").await?;
+
+    signal(&host.process, "TERM").await?;
+    eventually("nobody new is let in", PATIENCE, async || {
+        Ok(TcpStream::connect(&address).await.is_err().then_some(()))
+    })
+    .await?;
+    slow.write_all(b"cd").await?;
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    ensure!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    let status = tokio::time::timeout(PATIENCE, host.process.wait()).await??;
+    ensure!(status.success(), "{status}");
     Ok(())
 }

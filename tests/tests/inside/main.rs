@@ -10,6 +10,7 @@ mod events;
 mod faults;
 mod grants;
 mod operator;
+mod overload;
 mod plans;
 mod provider;
 mod races;

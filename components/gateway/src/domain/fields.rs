@@ -142,6 +142,7 @@ fn address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn fields(pairs: &[(&str, &str)]) -> Vec<Field> {
         let field = |(name, value): &(&str, &str)| ((*name).to_owned(), value.as_bytes().to_vec());
@@ -302,5 +303,34 @@ mod tests {
             answer,
             fields(&[("content-type", "a/b"), ("x-request-id", "my-id")])
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_fields_do_harm_and_what_ends_here_never_goes_on(
+            sent in proptest::collection::vec(
+                (
+                    prop_oneof![
+                        "[A-Za-z-]{1,12}",
+                        "connection|Connection|x-request-id|traceparent|spin-client-addr|x-shop-client-addr|host|te|x-mine",
+                    ],
+                    prop_oneof![
+                        proptest::collection::vec(any::<u8>(), 0..30),
+                        "x-mine|[0-9.]{1,15}:[0-9]{1,5}|00-[0-9a-f]{32}-[0-9a-f]{16}-01".prop_map(String::into_bytes),
+                    ],
+                ),
+                0..8,
+            )
+        ) {
+            let mut fields = sent;
+            let envelope = Envelope::open(&mut fields);
+            prop_assert!(is_sane_request_id(&envelope.request_id));
+            for (name, _) in &fields {
+                prop_assert!(!ends_here(name) && *name == name.to_ascii_lowercase(), "{name}");
+            }
+            envelope.seal(&mut fields, "/api");
+            prop_assert_eq!(fields.iter().filter(|(name, _)| name == REQUEST_ID).count(), 1);
+            prop_assert!(fields.iter().filter(|(name, _)| name == CLIENT_ADDRESS).count() <= 1);
+        }
     }
 }

@@ -98,6 +98,7 @@ fn is_dots(segment: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn leads_to(path: &str) -> Option<(Service, &str)> {
         match find(path) {
@@ -193,5 +194,16 @@ mod tests {
     fn the_gateway_answers_for_itself() {
         assert_eq!(find("/health"), Some(Route::Health));
         assert_eq!(find("/health/live"), Some(Route::Live));
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_does_harm_or_leads_out_of_a_service(path in prop_oneof![".{0,40}", "(/(api|v1|orders|internal|\\.|%2e|%2E|[a-z]{0,3}){1,3}){0,5}"]) {
+            if let Some((service, prefix)) = leads_to(&path) {
+                let rest = path.strip_prefix(prefix).unwrap();
+                prop_assert_eq!(Service::of_segment(rest.split('/').nth(1).unwrap()), Some(service));
+                prop_assert!(!rest.split('/').any(|segment| matches!(segment, "." | "..")), "{path}");
+            }
+        }
     }
 }

@@ -1,15 +1,20 @@
 //! A guest that does, by the path it is asked for, what a host must survive or refuse. Addresses come in `x-address`;
 //! the answer's body says what became of them.
 
+use ::http::header::CONTENT_LENGTH;
+use ::http::{HeaderValue, Response, StatusCode};
 use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http_body::{Body, Frame};
 use spin_sdk::http::{IntoResponse, Request};
 #[cfg(target_family = "wasm")]
 use spin_sdk::http_service;
+use spin_sdk::wasip3::http::types::Fields;
 use spin_sdk::{http, pg, redis};
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt::Debug;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 thread_local! {
@@ -30,6 +35,13 @@ pub async fn handle(request: Request) -> impl IntoResponse {
         "spin" => spin(),
         "leak" => leak(),
         "sleep" => sleep().await,
+        "short" => return lie("100", Said::text("abc")),
+        "long" => return lie("1", Said::text("abc")),
+        "stuck" => return lie("10", Said::silence()),
+        "silent" => return Response::new(Said::silence()),
+        "endless" => return Response::new(Said::Endless),
+        "protocol" => return with_status(StatusCode::SWITCHING_PROTOCOLS),
+        "fields" => fields(),
         "postgres" => outcome(pg::Connection::open(address).await),
         "redis" => outcome(redis::Connection::open(address).await),
         "http" => outcome(http::get(address).await.map(|answer| answer.status())),
@@ -40,9 +52,80 @@ pub async fn handle(request: Request) -> impl IntoResponse {
             count.get().to_string()
         }),
     };
-    let mut response = Response::new(Full::new(Bytes::from(said)));
-    *response.status_mut() = StatusCode::OK;
+    Response::new(Said::text(said))
+}
+
+/// The body of an answer.
+pub enum Said {
+    /// What is left of it.
+    Text(Option<Bytes>),
+    Endless,
+    Silence(Pin<Box<dyn Future<Output = String>>>),
+}
+
+impl Said {
+    fn text(text: impl Into<Bytes>) -> Said {
+        Said::Text(Some(text.into()))
+    }
+
+    fn silence() -> Said {
+        Said::Silence(Box::pin(sleep()))
+    }
+}
+
+impl Body for Said {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = match &mut *self {
+            Said::Text(text) => text.take(),
+            Said::Endless => Some(Bytes::from_static(&[b'x'; 64 * 1024])),
+            Said::Silence(sleep) => match sleep.as_mut().poll(cx) {
+                Poll::Ready(text) => Some(text.into()),
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
+    }
+}
+
+/// An answer whose body has not the length that it says.
+fn lie(length: &'static str, body: Said) -> Response<Said> {
+    let mut response = Response::new(body);
     response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from_static(length));
+    response
+}
+
+fn with_status(status: StatusCode) -> Response<Said> {
+    let mut response = Response::new(Said::text(""));
+    *response.status_mut() = status;
+    response
+}
+
+/// Which header fields it may answer with of those that it must not.
+fn fields() -> String {
+    let forbidden: [(&str, &[u8]); 9] = [
+        ("x", b"a\r\nx-evil: 1"),
+        ("x", b"a\nb"),
+        ("x", b"a\0b"),
+        ("x y", b"a"),
+        ("x\r\ny", b"a"),
+        ("", b"a"),
+        ("content-length", b"+3"),
+        ("transfer-encoding", b"chunked"),
+        ("connection", b"close"),
+    ];
+    let fields = Fields::new();
+    let taken = forbidden
+        .iter()
+        .filter(|(name, value)| fields.append(name, value).is_ok());
+    taken.map(|(name, _)| format!("{name:?} ")).collect()
 }
 
 /// Waits longer than anybody should.
