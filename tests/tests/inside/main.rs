@@ -2,10 +2,12 @@
 //! Each test has a shop of its own; they run one after another, for some of them stop the servers below.
 
 mod audit;
+mod authorisation;
 mod chaos;
 mod contract;
 mod crash_points;
 mod deadlines;
+mod documents;
 mod events;
 mod faults;
 mod grants;
@@ -14,6 +16,7 @@ mod plans;
 mod provider;
 mod races;
 mod relays;
+mod secrets;
 mod steps;
 mod stock;
 mod torture;
