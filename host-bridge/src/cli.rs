@@ -28,6 +28,10 @@ pub(crate) struct Cli {
     )]
     pub(crate) log_level: String,
 
+    /// Accept passwords and keys that everybody knows, or that are short: for demonstrations alone
+    #[arg(long, env = "SHOP_DEMO_MODE", global = true)]
+    pub(crate) demo: bool,
+
     /// Kill this process with SIGKILL at a named point, `point` or `point:count`: for tests
     #[arg(long, env = "SHOP_CRASH_AT", hide = true, global = true, value_name = "POINT")]
     pub(crate) crash_at: Option<String>,

@@ -7,6 +7,7 @@ mod audit;
 mod cli;
 mod database;
 mod dead_letters;
+mod known;
 mod migrate;
 mod moment;
 mod observe;
@@ -18,6 +19,7 @@ mod signals;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use known::Secrets;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -58,13 +60,17 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         crash_points::arm(point).map_err(|reason| anyhow::anyhow!("--crash-at: {reason}"))?;
         tracing::warn!(point, "will be killed at this point: for tests only");
     }
+    let secrets = match cli.demo {
+        true => Secrets::Demo,
+        false => Secrets::Own,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
-            Command::Serve(serve) => run::serve(serve).await,
-            Command::Relay(relay) => run::relay(relay).await,
-            Command::Up(up) => run::up(up).await,
-            Command::Migrate(migrate) => migrate::migrate(migrate).await,
+            Command::Serve(serve) => run::serve(serve, secrets).await,
+            Command::Relay(relay) => run::relay(relay, secrets).await,
+            Command::Up(up) => run::up(up, secrets).await,
+            Command::Migrate(migrate) => migrate::migrate(migrate, secrets).await,
             Command::Seed(seed) => seed::seed(seed).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
             Command::Replay(replay) => replay::replay(replay).await,

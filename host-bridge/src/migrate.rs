@@ -3,6 +3,7 @@
 
 use crate::cli::Migrate;
 use crate::database::{Databases, connect, explained, run_generated};
+use crate::known::Secrets;
 use anyhow::{Context, bail, ensure};
 use postgres_protocol::password::scram_sha_256;
 use refinery::Runner;
@@ -20,7 +21,7 @@ const LOCK: i64 = 0x7368_6f70_6d69_6772;
 /// Logins belong to the whole server, so another database's migration may be at the same one.
 const TRIES: u32 = 10;
 
-pub(crate) async fn migrate(args: Migrate) -> anyhow::Result<()> {
+pub(crate) async fn migrate(args: Migrate, secrets: Secrets) -> anyhow::Result<()> {
     let topology = Topology::load(&args.topology)?;
     let services = folders(&args.migrations)?;
     let passwords = passwords(args.password, args.passwords_file.as_deref())?;
@@ -37,7 +38,13 @@ pub(crate) async fn migrate(args: Migrate) -> anyhow::Result<()> {
             args.migrations.display()
         );
     }
+    for (service, password) in &passwords {
+        secrets.check_new(&format!("the password of {service}"), password)?;
+    }
     let urls: BTreeSet<&str> = services.keys().map(|service| databases.of(service)).collect();
+    for url in &urls {
+        secrets.check_postgres("a database url", url)?;
+    }
     for url in urls {
         let here = services
             .iter()

@@ -1,6 +1,7 @@
 //! The processes that stay: `serve`, `relay` and `up`.
 
 use crate::cli::{BridgeArgs, HostArgs, Relay, Serve, Up};
+use crate::known::Secrets;
 use crate::observe;
 use crate::signals::Signals;
 use anyhow::Context;
@@ -11,10 +12,11 @@ use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 /// Serves components until a signal comes.
-pub(crate) async fn serve(serve: Serve) -> anyhow::Result<()> {
+pub(crate) async fn serve(serve: Serve, secrets: Secrets) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     observe::metrics(serve.process.metrics_listen)?;
-    let Some(host) = signals.unless(Host::start(host_config(serve.host, None))).await else {
+    let config = host_config(serve.host, None, secrets);
+    let Some(host) = signals.unless(Host::start(config)).await else {
         return Ok(());
     };
     let host = host?;
@@ -23,9 +25,9 @@ pub(crate) async fn serve(serve: Serve) -> anyhow::Result<()> {
 }
 
 /// Carries events until a signal comes.
-pub(crate) async fn relay(relay: Relay) -> anyhow::Result<()> {
+pub(crate) async fn relay(relay: Relay, secrets: Secrets) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
-    let config = bridge_config(relay.bridge, relay.events_url)?;
+    let config = bridge_config(relay.bridge, relay.events_url, secrets)?;
     observe::metrics(relay.process.metrics_listen)?;
     let Some(bridge) = signals.unless(Bridge::start(config)).await else {
         return Ok(());
@@ -36,13 +38,13 @@ pub(crate) async fn relay(relay: Relay) -> anyhow::Result<()> {
 }
 
 /// Both, until a signal comes. What a component writes wakes the relay at once.
-pub(crate) async fn up(up: Up) -> anyhow::Result<()> {
+pub(crate) async fn up(up: Up, secrets: Secrets) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     // Everything that can be wrong without a server is found before one is asked.
-    let mut config = bridge_config(up.bridge, String::new())?;
+    let mut config = bridge_config(up.bridge, String::new(), secrets)?;
     observe::metrics(up.process.metrics_listen)?;
     let nudge: Arc<OnceLock<Nudge>> = Arc::default();
-    let host = host_config(up.host, Some(waking(nudge.clone())));
+    let host = host_config(up.host, Some(waking(nudge.clone())), secrets);
     let Some(host) = signals.unless(Host::start(host)).await else {
         return Ok(());
     };
@@ -75,10 +77,11 @@ fn waking(nudge: Arc<OnceLock<Nudge>>) -> OnWrite {
     })
 }
 
-fn host_config(args: HostArgs, on_write: Option<OnWrite>) -> embedded_host::Config {
+fn host_config(args: HostArgs, on_write: Option<OnWrite>, secrets: Secrets) -> embedded_host::Config {
     let mut config = embedded_host::Config::new(args.manifest, args.listen);
     config.service_addresses = args.service_listen;
     config.variables = args.variable;
+    config.known_secrets = secrets.refused();
     config.cache_dir = args.cache_dir;
     config.limits.request_timeout = args.request_timeout;
     config.limits.max_body_bytes = args.max_body_bytes;
@@ -101,7 +104,7 @@ fn host_config(args: HostArgs, on_write: Option<OnWrite>) -> embedded_host::Conf
     config
 }
 
-fn bridge_config(args: BridgeArgs, events_url: String) -> anyhow::Result<relay::Config> {
+fn bridge_config(args: BridgeArgs, events_url: String, secrets: Secrets) -> anyhow::Result<relay::Config> {
     let BridgeArgs {
         outboxes, amqp_url, ..
     } = args;
@@ -112,7 +115,13 @@ fn bridge_config(args: BridgeArgs, events_url: String) -> anyhow::Result<relay::
         }
         (key, None) => key.unwrap_or_default(),
     };
+    secrets.check("the events key", &key)?;
     let key = SigningKey::parse(key.trim()).context("the events key is not usable")?;
+    let outboxes_of_their_own = outboxes.outbox_url.iter().map(|(_, url)| url);
+    for url in outboxes_of_their_own.chain([&outboxes.database_url]) {
+        secrets.check_postgres("a database url", url)?;
+    }
+    secrets.check_amqp("the AMQP url", &amqp_url)?;
     let mut config = relay::Config::new(topology, outboxes.database_url, amqp_url, events_url, key);
     config.prune.interval = args.prune_interval;
     config.outbox_urls = outboxes.outbox_url.into_iter().collect();

@@ -1,7 +1,7 @@
 //! What the embedded host is told at its start: where the manifest is, where to listen, how much of everything
 //! it may use. Nothing here is read from files or the environment, except by [`Config::new`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Config {
     pub variables: Vec<VariableSource>,
     /// The environment that is asked next, by the name `SPIN_VARIABLE_<NAME>`.
     pub environment: HashMap<String, String>,
+    /// What everybody knows: no variable that the manifest calls a secret may have one of these values.
+    pub known_secrets: HashSet<String>,
     /// Where compiled components are kept between starts. `None` compiles at every start.
     pub cache_dir: Option<PathBuf>,
     /// Bounds on what requests may use.
@@ -52,6 +54,7 @@ impl Config {
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .filter(|(name, _)| name.starts_with("SPIN_VARIABLE_"))
                 .collect(),
+            known_secrets: HashSet::new(),
             cache_dir: None,
             limits: Limits::default(),
             reserved_paths: ["/events", "/health", "/health/live"].map(str::to_owned).into(),

@@ -309,6 +309,7 @@ mod tests {
             "url".to_owned(),
             Variable {
                 default: Some(String::new()),
+                secret: false,
             },
         )]);
         let variables = Variables::resolve(&declared, &[], &HashMap::new()).unwrap();

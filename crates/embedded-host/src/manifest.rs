@@ -23,6 +23,7 @@ pub(crate) struct Manifest {
 /// A variable of the application. Without a default it is required.
 pub(crate) struct Variable {
     pub(crate) default: Option<String>,
+    pub(crate) secret: bool,
 }
 
 /// A component of the application.
@@ -182,9 +183,9 @@ struct VariableEntry {
     #[serde(default)]
     required: bool,
     default: Option<String>,
-    /// Every value is treated as a secret here.
-    #[serde(rename = "secret", default)]
-    _secret: bool,
+    /// No value is ever shown, secret or not; one of a secret must not be known to everybody.
+    #[serde(default)]
+    secret: bool,
 }
 
 impl VariableEntry {
@@ -197,6 +198,7 @@ impl VariableEntry {
         }
         Ok(Variable {
             default: self.default,
+            secret: self.secret,
         })
     }
 }

@@ -34,6 +34,7 @@ pub(crate) async fn start(config: Config) -> Result<Host, StartError> {
     let manifest = Manifest::read(&config.manifest)?;
     check_services(&config, &manifest)?;
     let variables = Variables::resolve(&manifest.variables, &config.variables, &config.environment)?;
+    variables.refuse(&manifest.variables, &config.known_secrets)?;
     let client = Client::new(Neighbours::default());
     let surroundings = surround(&config, &manifest, &variables, &client)?;
     drop(variables);

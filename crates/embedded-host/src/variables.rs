@@ -1,7 +1,7 @@
 //! Variables: where their values come from, and the templates in which the manifest uses them. Values may be
 //! secrets, so nothing here prints one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -137,6 +137,24 @@ impl Variables {
         Ok(Variables(resolved))
     }
 
+    /// Takes no secret that everybody knows. The error names the variable, and does not repeat what it is.
+    pub(crate) fn refuse<'a>(
+        &self,
+        declared: impl IntoIterator<Item = (&'a String, &'a Variable)>,
+        known: &HashSet<String>,
+    ) -> Result<(), StartError> {
+        for (name, variable) in declared {
+            let value = self.0.get(name).map_or("", String::as_str);
+            // A value may be several keys, with white space between them.
+            if variable.secret && value.split_whitespace().any(|word| known.contains(word)) {
+                return Err(StartError::Variable(format!(
+                    "variable \"{name}\" is a secret, and its value is one that everybody knows"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The template with its variables filled in.
     pub(crate) fn render(&self, template: &Template) -> Result<String, String> {
         template
@@ -229,6 +247,7 @@ mod tests {
             name.to_owned(),
             Variable {
                 default: default.map(str::to_owned),
+                secret: false,
             },
         )])
     }
@@ -267,6 +286,29 @@ mod tests {
             assert_eq!(
                 value(&resolve(&declared, given, environment).unwrap(), "colour"),
                 expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_that_everybody_knows_is_refused_and_not_repeated() {
+        let mut declared = declared("jwt_key", None);
+        let known = HashSet::from(["hunter2".to_owned()]);
+        let refuse = |declared: &HashMap<String, Variable>, given: &str| {
+            let variables = resolve(declared, &[given], &[]).unwrap();
+            variables
+                .refuse(declared, &known)
+                .map_err(|error| error.to_string())
+        };
+        // What is no secret may be what it likes.
+        assert_eq!(refuse(&declared, "jwt_key=hunter2"), Ok(()));
+        declared.get_mut("jwt_key").unwrap().secret = true;
+        assert_eq!(refuse(&declared, "jwt_key=hunter3"), Ok(()));
+        for given in ["jwt_key=hunter2", "jwt_key=hunter2\n", "jwt_key=hunter3 hunter2"] {
+            let error = refuse(&declared, given).unwrap_err();
+            assert!(
+                error.contains("\"jwt_key\"") && !error.contains("hunter2"),
+                "{error}"
             );
         }
     }

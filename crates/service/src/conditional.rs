@@ -1,12 +1,26 @@
-//! Conditional requests (RFC 9110, section 13). The entity tag of an object is its version: `"3"`.
+//! Conditional requests (RFC 9110, section 13). The entity tag of an object is its version, `"3"`; that of a list, which
+//! has none, is a digest of its body.
 
 use crate::request::Request;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, header};
+use sha2::{Digest as _, Sha256};
+
+/// How many bytes of the digest make a tag: enough that no two bodies will ever share one.
+const DIGEST_BYTES: usize = 16;
 
 /// The entity tag of an object's `version`.
 #[must_use]
 pub fn etag(version: i64) -> String {
     format!("\"{version}\"")
+}
+
+/// The entity tag of a body that has no version. It never looks like a version's.
+#[must_use]
+pub fn etag_of_body(body: &[u8]) -> String {
+    let digest = Sha256::digest(body);
+    let short = digest.get(..DIGEST_BYTES).unwrap_or(&digest);
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(short))
 }
 
 /// What `If-Match` asks of the object that a request would change.
@@ -60,17 +74,17 @@ impl IfMatch {
     }
 }
 
-/// Whether `If-None-Match` says that the client has the representation of `version` already: 304 then.
+/// Whether `If-None-Match` says that the client has the representation with this entity tag already: 304 then.
 #[must_use]
-pub fn is_known(request: &Request, version: i64) -> bool {
+pub fn is_known(request: &Request, etag: &str) -> bool {
     let lines = request.headers.get_all(header::IF_NONE_MATCH).iter();
-    knows(lines.filter_map(|line| line.to_str().ok()), version)
+    knows(lines.filter_map(|line| line.to_str().ok()), etag)
 }
 
-fn knows<'a>(mut lines: impl Iterator<Item = &'a str>, version: i64) -> bool {
-    let tagged =
-        |tag: &str| tag == "*" || self::version(tag.strip_prefix("W/").unwrap_or(tag)) == Some(version);
-    lines.any(|line| line.split(',').map(str::trim).any(tagged))
+/// Weakly: what a proxy on the way has encoded or marked as weak is the same to a reader. Tags of ours hold no comma.
+fn knows<'a>(mut lines: impl Iterator<Item = &'a str>, etag: &str) -> bool {
+    let is_it = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag;
+    lines.any(|line| line.split(',').map(str::trim).any(is_it))
 }
 
 /// The version that a strong entity tag of ours names.
@@ -123,11 +137,25 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_weakly() {
-        for line in ["*", "\"3\"", "W/\"3\"", "\"1\", \"3\""] {
-            assert!(knows([line].into_iter(), 3), "{line}");
+        let etag = etag(3);
+        for line in ["*", "\"3\"", "W/\"3\"", "\"1\", \"3\"", "\"1\",W/\"3\""] {
+            assert!(knows([line].into_iter(), &etag), "{line}");
         }
-        assert!(!knows(["\"2\""].into_iter(), 3));
-        assert!(!knows([].into_iter(), 3));
+        for line in ["", "3", "\"2\"", "\"03\"", "w/\"3\"", "\"3", "\"*\""] {
+            assert!(!knows([line].into_iter(), &etag), "{line}");
+        }
+        assert!(!knows([].into_iter(), &etag));
+    }
+
+    #[test]
+    fn a_body_has_a_tag_of_its_own_that_is_no_version() {
+        let etag = etag_of_body(b"[]");
+        assert_eq!(etag, etag_of_body(b"[]"));
+        assert_ne!(etag, etag_of_body(b"[ ]"));
+        assert_eq!(etag.len(), 24);
+        assert_eq!(version(&etag), None);
+        assert!(HeaderValue::from_str(&etag).is_ok() && !etag.contains(','));
+        assert!(knows([&*etag].into_iter(), &etag));
     }
 
     proptest! {

@@ -8,6 +8,7 @@ pub mod bearer;
 pub mod conditional;
 pub mod config;
 pub mod database;
+pub mod encoding;
 pub mod events;
 pub mod health;
 pub mod idempotency;

@@ -1,10 +1,16 @@
 //! The catalog as customers read it and an admin keeps it.
 
 use crate::anybody;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use flate2::read::GzDecoder;
 use reqwest::Method;
 use serde_json::{Value, json};
+use shop_tests::{Actor, Answer, eventually};
+use std::io::Read as _;
+use std::time::Duration;
 use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn flower(name: &str) -> Value {
     json!({
@@ -145,6 +151,175 @@ async fn a_write_is_seen_by_every_reader_once_it_is_answered() -> Result<()> {
         );
     }
     readers.join_all().await.into_iter().collect()
+}
+
+/// Asks for `path` as a client that has what this entity tag names.
+async fn ask_again(actor: &Actor, method: Method, path: &str, etag: &str) -> Result<Answer> {
+    actor
+        .send(actor.request(method, path).header("if-none-match", etag))
+        .await
+}
+
+#[tokio::test]
+async fn who_has_it_already_is_told_so_and_is_told_when_it_changes() -> Result<()> {
+    let (anybody, admin) = (anybody()?, anybody()?.admin().await?);
+    let mark = Uuid::now_v7().simple().to_string();
+    let rose = admin.add_flower(&format!("Known {mark}"), "1.00").await?;
+    let category = json!({"name": format!("Known {mark}")});
+    let category = admin
+        .post("/api/catalog/categories", &category)
+        .await?
+        .expect(201)?["id"]
+        .as_str()
+        .context("no id")?
+        .to_owned();
+    let bouquet = json!({
+        "name": "Known Bouquet", "price": {"amount": "5.00", "currency": "RUB"}, "category_id": category,
+        "items": [{"flower_id": rose, "quantity": 1}],
+    });
+    let bouquet = admin.post("/api/catalog/bouquets", &bouquet).await?.expect(201)?["id"]
+        .as_str()
+        .context("no id")?
+        .to_owned();
+
+    let (flower, bouquet, category) = (
+        format!("/api/catalog/flowers/{rose}"),
+        format!("/api/catalog/bouquets/{bouquet}"),
+        format!("/api/catalog/categories/{category}"),
+    );
+    for (path, changed_by) in [
+        (flower.clone(), &flower),
+        (format!("/api/catalog/flowers?search={mark}"), &flower),
+        (
+            format!("/api/catalog/flowers?search={mark}&flower_type=rose"),
+            &flower,
+        ),
+        (bouquet.clone(), &bouquet),
+        ("/api/catalog/bouquets?limit=100".to_owned(), &bouquet),
+        (category.clone(), &category),
+        ("/api/catalog/categories?limit=100".to_owned(), &category),
+    ] {
+        // Others may change a list of all at any time, so what was read and what is asked for again is compared.
+        let look = async || {
+            let first = anybody.get(&path).await?;
+            first.expect(200)?;
+            let etag = first.header("etag").to_owned();
+            ensure!(etag.starts_with('"'), "{path}: {:?}", first.headers);
+            ensure!(
+                first.header("cache-control") == "public, no-cache",
+                "{:?}",
+                first.headers
+            );
+            let again = ask_again(&anybody, Method::GET, &path, &etag).await?;
+            if again.status == 200 {
+                ensure!(again.header("etag") != etag && again.text != first.text, "{path}");
+                return Ok(None);
+            }
+            ensure!(
+                again.status == 304 && again.text.is_empty(),
+                "{path}: {}",
+                again.text
+            );
+            ensure!(again.header("etag") == etag, "{path}: {:?}", again.headers);
+            ensure!(
+                again.header("cache-control") == "public, no-cache",
+                "{:?}",
+                again.headers
+            );
+            Ok(Some(etag))
+        };
+        let etag = eventually(&path, PATIENCE, look).await?;
+        let weak = format!("\"other\", W/{etag}");
+        for tag in [weak.as_str(), "*"] {
+            let known = ask_again(&anybody, Method::HEAD, &path, tag).await?;
+            ensure!(
+                known.status == 304 || !is_alone(&path),
+                "{path} {tag}: {}",
+                known.status
+            );
+        }
+        for tag in ["\"other\"", "other", ""] {
+            let unknown = ask_again(&anybody, Method::GET, &path, tag).await?;
+            ensure!(unknown.status == 200, "{path} {tag}: {}", unknown.status);
+        }
+
+        let description = json!({"description": Uuid::now_v7()});
+        let answer = admin.patch(changed_by, &description).await?;
+        answer.expect(200)?;
+        let fresh = ask_again(&anybody, Method::GET, &path, &etag).await?;
+        fresh.expect(200)?;
+        ensure!(
+            fresh.header("etag") != etag,
+            "{path} has changed, its tag has not"
+        );
+        if path == *changed_by {
+            ensure!(fresh.header("etag") == answer.header("etag"), "{path}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_long_list_is_compressed_for_who_takes_that_and_each_form_has_its_tag() -> Result<()> {
+    let (anybody, admin) = (anybody()?, anybody()?.admin().await?);
+    let mark = Uuid::now_v7().simple().to_string();
+    for number in 0..6 {
+        admin
+            .add_flower(&format!("Pressed {mark} {number}"), "1.00")
+            .await?;
+    }
+    let path = format!("/api/catalog/flowers?search={mark}");
+    let ask = |codings: &str, etag: &str| {
+        let request = anybody.request(Method::GET, &path);
+        request
+            .header("accept-encoding", codings)
+            .header("if-none-match", etag)
+    };
+    // The second time it comes from the cache.
+    for _ in 0..2 {
+        let plain = anybody.send(ask("br, gzip;q=0", "\"x\"")).await?;
+        plain.expect(200)?;
+        ensure!(plain.header("vary") == "accept-encoding", "{:?}", plain.headers);
+        ensure!(plain.header("content-encoding").is_empty(), "{:?}", plain.headers);
+
+        let answer = ask("br, gzip", "\"x\"").send().await?;
+        ensure!(answer.status() == 200, "{answer:?}");
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        ensure!(header("content-encoding") == Some("gzip"), "{answer:?}");
+        ensure!(header("vary") == Some("accept-encoding"), "{answer:?}");
+        ensure!(header("cache-control") == Some("public, no-cache"), "{answer:?}");
+        let etag = header("etag").context("no tag")?.to_owned();
+        ensure!(etag != plain.header("etag"), "two forms, one tag: {etag}");
+        let bytes = answer.bytes().await?;
+        ensure!(
+            bytes.len() * 2 < plain.text.len(),
+            "{} bytes of {}",
+            bytes.len(),
+            plain.text.len()
+        );
+        let mut text = String::new();
+        GzDecoder::new(&bytes[..]).read_to_string(&mut text)?;
+        assert_eq!(text, plain.text);
+
+        let known = anybody.send(ask("gzip", &etag)).await?;
+        ensure!(known.status == 304 && known.header("etag") == etag, "{known:?}");
+        ensure!(known.header("content-encoding").is_empty(), "{known:?}");
+        let other = anybody.send(ask("identity", &etag)).await?;
+        ensure!(
+            other.status == 200 && other.header("etag") == plain.header("etag"),
+            "{other:?}"
+        );
+    }
+    let short = anybody.request(Method::GET, "/api/catalog/categories?limit=1");
+    let short = anybody.send(short.header("accept-encoding", "gzip")).await?;
+    short.expect(200)?;
+    ensure!(short.header("content-encoding").is_empty(), "{:?}", short.headers);
+    Ok(())
+}
+
+/// Whether no other test changes what stands at `path`.
+fn is_alone(path: &str) -> bool {
+    !path.contains("limit=100")
 }
 
 #[tokio::test]

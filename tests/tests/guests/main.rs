@@ -271,8 +271,21 @@ async fn a_guest_reaches_what_it_is_granted_and_nothing_else() -> Result<()> {
             format!("postgres://somebody:secret@127.0.0.1:{port}/db"),
         ),
         ("postgres", format!("{postgres}?hostaddr=127.0.0.1&port={port}")),
+        ("postgres", format!("{postgres}?host=127.0.0.1&port={port}")),
+        (
+            "postgres",
+            postgres.replacen('@', &format!("@127.0.0.1:{port},"), 1),
+        ),
+        (
+            "postgres",
+            format!("host=127.0.0.1 port={port} user=somebody password=secret"),
+        ),
         ("redis", format!("redis://127.0.0.1:{port}")),
+        ("redis", format!("{redis}@127.0.0.1:{port}")),
         ("http", format!("http://127.0.0.1:{port}/")),
+        ("http", format!("http://tame.spin.internal@127.0.0.1:{port}/")),
+        ("http", format!("http://tame.spin.internal:{port}/")),
+        ("http", format!("http://localhost:{port}/")),
         // Its own grant is for Postgres, whatever else might listen there.
         ("http", place(&postgres, "http")?),
         ("redis", place(&postgres, "redis")?),

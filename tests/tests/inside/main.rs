@@ -2,10 +2,12 @@
 //! Each test has a shop of its own; they run one after another, for some of them stop the servers below.
 
 mod audit;
+mod authorisation;
 mod chaos;
 mod contract;
 mod crash_points;
 mod deadlines;
+mod documents;
 mod events;
 mod faults;
 mod grants;
@@ -15,6 +17,7 @@ mod plans;
 mod provider;
 mod races;
 mod relays;
+mod secrets;
 mod sign_in;
 mod signing_keys;
 mod steps;

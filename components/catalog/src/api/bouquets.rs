@@ -1,15 +1,16 @@
 //! `/catalog/bouquets`.
 
-use super::routes::{changed, created, require_admin, shown};
-use super::shapes::{BouquetBody, BouquetPatchBody, NewBouquetBody};
+use super::routes::{changed, created, listed, require_admin, shown};
+use super::shapes::{BouquetBody, BouquetPatchBody, NewBouquetBody, json};
 use crate::Catalog;
 use crate::application::{
-    BouquetError, BouquetFilter, Bouquets, change_bouquet, create_bouquet, delete_bouquet,
+    BouquetError, BouquetFilter, Bouquets, Listing, change_bouquet, create_bouquet, delete_bouquet,
 };
 use crate::domain::{BouquetPatch, NewBouquet};
 use crate::infrastructure::PostgresBouquets;
 use contracts::BouquetId;
 use http::StatusCode;
+use service::conditional::etag;
 use service::router::Answer;
 use service::{FieldErrors, IfMatch, PageQuery, Problem, Request, Response};
 
@@ -24,16 +25,16 @@ pub(super) async fn list(app: &'static Catalog, request: Request) -> Answer {
     };
     errors.finish(Some(()))?;
     let bouquets = PostgresBouquets::new(&app.database).list(filter, page).await?;
-    Ok(Response::json(StatusCode::OK, &bouquets.map(BouquetBody::from)))
+    let listing = Listing::new(json(&bouquets.map(BouquetBody::from))?);
+    listed(&request, &listing)
 }
 
 pub(super) async fn show(app: &'static Catalog, request: Request) -> Answer {
     let id: BouquetId = request.id("id", WHAT)?;
     let found = PostgresBouquets::new(&app.database).find(id).await?;
     let bouquet = found.ok_or_else(|| Problem::not_found(WHAT))?;
-    Ok(shown(&request, bouquet.version, || {
-        Response::json(StatusCode::OK, &BouquetBody::from(bouquet))
-    }))
+    let etag = etag(bouquet.version);
+    Ok(shown(&request, &etag, json(&BouquetBody::from(bouquet))?))
 }
 
 pub(super) async fn create(app: &'static Catalog, mut request: Request) -> Answer {

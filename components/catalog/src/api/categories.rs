@@ -1,13 +1,16 @@
 //! `/catalog/categories`.
 
-use super::routes::{changed, created, require_admin, shown};
-use super::shapes::{CategoryBody, CategoryPatchBody, NewCategoryBody};
+use super::routes::{changed, created, listed, require_admin, shown};
+use super::shapes::{CategoryBody, CategoryPatchBody, NewCategoryBody, json};
 use crate::Catalog;
-use crate::application::{Categories, CategoryError, change_category, create_category, delete_category};
+use crate::application::{
+    Categories, CategoryError, Listing, change_category, create_category, delete_category,
+};
 use crate::domain::{CategoryPatch, NewCategory};
 use crate::infrastructure::PostgresCategories;
 use contracts::CategoryId;
 use http::StatusCode;
+use service::conditional::etag;
 use service::router::Answer;
 use service::{FieldErrors, IfMatch, PageQuery, Problem, Request, Response};
 
@@ -19,19 +22,16 @@ pub(super) async fn list(app: &'static Catalog, request: Request) -> Answer {
     let page = PageQuery::read(&query, &mut errors);
     errors.finish(Some(()))?;
     let categories = PostgresCategories::new(&app.database).list(page).await?;
-    Ok(Response::json(
-        StatusCode::OK,
-        &categories.map(CategoryBody::from),
-    ))
+    let listing = Listing::new(json(&categories.map(CategoryBody::from))?);
+    listed(&request, &listing)
 }
 
 pub(super) async fn show(app: &'static Catalog, request: Request) -> Answer {
     let id: CategoryId = request.id("id", WHAT)?;
     let found = PostgresCategories::new(&app.database).find(id).await?;
     let category = found.ok_or_else(|| Problem::not_found(WHAT))?;
-    Ok(shown(&request, category.version, || {
-        Response::json(StatusCode::OK, &CategoryBody::from(category))
-    }))
+    let etag = etag(category.version);
+    Ok(shown(&request, &etag, json(&CategoryBody::from(category))?))
 }
 
 pub(super) async fn create(app: &'static Catalog, mut request: Request) -> Answer {

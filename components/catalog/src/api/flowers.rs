@@ -1,6 +1,6 @@
 //! `/catalog/flowers`.
 
-use super::routes::{changed, created, require_admin, shown};
+use super::routes::{changed, created, listed, require_admin, shown};
 use super::shapes::{FlowerBody, FlowerPatchBody, NewFlowerBody, json};
 use crate::Catalog;
 use crate::application::{
@@ -10,11 +10,11 @@ use crate::domain::{Flower, FlowerPatch, NewFlower, Search, Stock};
 use crate::infrastructure::PostgresFlowers;
 use contracts::FlowerId;
 use http::StatusCode;
+use service::conditional::etag;
 use service::router::Answer;
 use service::{FieldErrors, IfMatch, PageQuery, Problem, Request, Response};
 
 const WHAT: &str = "flower";
-const JSON: &str = "application/json";
 
 pub(super) async fn list(app: &'static Catalog, request: Request) -> Answer {
     let query = request.query()?;
@@ -27,11 +27,11 @@ pub(super) async fn list(app: &'static Catalog, request: Request) -> Answer {
     };
     errors.finish(Some(()))?;
     let flowers = PostgresFlowers::new(&app.database);
-    let body = list_flowers(&flowers, &app.cache, &filter, page, |flowers| {
+    let listing = list_flowers(&flowers, &app.cache, &filter, page, |flowers| {
         json(&flowers.map(FlowerBody::from))
     })
     .await?;
-    Ok(Response::bytes(StatusCode::OK, JSON, body))
+    listed(&request, &listing)
 }
 
 pub(super) async fn show(app: &'static Catalog, request: Request) -> Answer {
@@ -40,9 +40,7 @@ pub(super) async fn show(app: &'static Catalog, request: Request) -> Answer {
     let render = |flower: Flower| json(&FlowerBody::from(flower));
     let found = show_flower(&flowers, &app.cache, id, render).await?;
     let flower = found.ok_or_else(|| Problem::not_found(WHAT))?;
-    Ok(shown(&request, flower.version, || {
-        Response::bytes(StatusCode::OK, JSON, flower.body)
-    }))
+    Ok(shown(&request, &etag(flower.version), flower.body))
 }
 
 pub(super) async fn create(app: &'static Catalog, mut request: Request) -> Answer {

@@ -2,12 +2,14 @@
 
 use super::{bouquets, categories, flowers};
 use crate::Catalog;
-use crate::application::handle_events;
+use crate::application::{Listing, handle_events};
 use crate::infrastructure::PostgresReservations;
+use bytes::Bytes;
 use futures::future::join;
 use http::{Method, StatusCode, header};
 use serde::Serialize;
 use service::conditional::{etag, is_known};
+use service::encoding::takes_gzip;
 use service::health::{self, Health};
 use service::router::Answer;
 use service::{Problem, Request, Response, Role, Router, events};
@@ -56,14 +58,33 @@ pub(super) fn changed(version: i64, body: &impl Serialize) -> Response {
     Response::json(StatusCode::OK, body).with_header(header::ETAG, &etag(version))
 }
 
-/// 200 with what was asked for, or 304 if the client has it already.
-pub(super) fn shown(request: &Request, version: i64, response: impl FnOnce() -> Response) -> Response {
-    let response = if is_known(request, version) {
+/// The same of a list, in gzip for who takes that. Each form has a tag of its own.
+pub(super) fn listed(request: &Request, listing: &Listing) -> Answer {
+    let is_gzipped = listing.is_worth_compressing() && takes_gzip(request);
+    let answer = if is_gzipped {
+        let etag = format!("{}-gzip\"", listing.etag.trim_end_matches('"'));
+        let answer = shown(request, &etag, listing.in_gzip()?);
+        match answer.status() {
+            StatusCode::NOT_MODIFIED => answer,
+            _ => answer.with_header(header::CONTENT_ENCODING, "gzip"),
+        }
+    } else {
+        shown(request, &listing.etag, listing.body.clone())
+    };
+    Ok(answer.with_header(header::VARY, "accept-encoding"))
+}
+
+/// 200 with what was asked for, or 304 if the client has it already. Everybody sees the same, so any cache may keep it;
+/// but once a write is answered nobody may see what was before, so it asks each time whether it still holds.
+pub(super) fn shown(request: &Request, etag: &str, body: Bytes) -> Response {
+    let response = if is_known(request, etag) {
         Response::empty(StatusCode::NOT_MODIFIED)
     } else {
-        response()
+        Response::bytes(StatusCode::OK, "application/json", body)
     };
-    response.with_header(header::ETAG, &etag(version))
+    response
+        .with_header(header::ETAG, etag)
+        .with_header(header::CACHE_CONTROL, "public, no-cache")
 }
 
 async fn take_events(app: &'static Catalog, request: Request) -> Answer {

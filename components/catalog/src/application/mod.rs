@@ -10,8 +10,8 @@ mod write_flowers;
 pub use handle_events::handle_events;
 pub use ports::{
     BouquetError, BouquetFilter, Bouquets, Categories, CategoryError, FlowerCache, FlowerError, FlowerFilter,
-    Flowers, KnownParts, Loaded, Lookup, Outgoing, Representation, ReservationChange, Reservations, Stored,
-    StoredReservation, Ticket,
+    Flowers, KnownParts, Listing, Loaded, Lookup, Outgoing, Representation, ReservationChange, Reservations,
+    Stored, StoredReservation, Ticket,
 };
 pub use read_flowers::{list_flowers, show_flower};
 pub use write_bouquets::{change_bouquet, create_bouquet, delete_bouquet};

@@ -6,6 +6,8 @@ use crate::domain::{
 };
 use bytes::Bytes;
 use contracts::{BouquetId, CategoryId, Event, EventId, FlowerId, OrderId, Timestamp};
+use service::conditional::etag_of_body;
+use service::encoding;
 use service::trace::Traceparent;
 use service::{Page, PageQuery, StoreError};
 
@@ -219,6 +221,56 @@ pub struct Representation {
     pub body: Bytes,
 }
 
+/// A page of a list ready to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The entity tag, which no other body has.
+    pub etag: String,
+    /// JSON.
+    pub body: Bytes,
+    /// The same in gzip, if it was compressed already.
+    pub gzipped: Option<Bytes>,
+}
+
+impl Listing {
+    /// Names `body`.
+    #[must_use]
+    pub fn new(body: Bytes) -> Self {
+        Self {
+            etag: etag_of_body(&body),
+            body,
+            gzipped: None,
+        }
+    }
+
+    /// Compresses it once for all who will take it so, if that is worth while.
+    ///
+    /// # Errors
+    /// Never: memory takes what is written to it.
+    pub fn compressed(mut self) -> Result<Self, StoreError> {
+        if self.is_worth_compressing() {
+            self.gzipped = Some(self.in_gzip()?);
+        }
+        Ok(self)
+    }
+
+    #[must_use]
+    pub fn is_worth_compressing(&self) -> bool {
+        self.body.len() >= encoding::MIN_BYTES
+    }
+
+    /// The body in gzip.
+    ///
+    /// # Errors
+    /// Never: memory takes what is written to it.
+    pub fn in_gzip(&self) -> Result<Bytes, StoreError> {
+        match &self.gzipped {
+            Some(gzipped) => Ok(gzipped.clone()),
+            None => encoding::gzip(&self.body).map_err(|error| StoreError::Mistake(error.to_string())),
+        }
+    }
+}
+
 /// What the cache says.
 #[derive(Debug)]
 pub enum Lookup<T> {
@@ -244,10 +296,10 @@ pub trait FlowerCache {
     /// There is nothing to keep: the ticket goes back.
     async fn give_back(&self, id: FlowerId, ticket: Ticket);
 
-    async fn list(&self, filter: &FlowerFilter, page: PageQuery) -> Lookup<Bytes>;
+    async fn list(&self, filter: &FlowerFilter, page: PageQuery) -> Lookup<Listing>;
 
     /// Keeps what was loaded for the ticket.
-    async fn keep_list(&self, filter: &FlowerFilter, page: PageQuery, ticket: Ticket, body: &Bytes);
+    async fn keep_list(&self, filter: &FlowerFilter, page: PageQuery, ticket: Ticket, listing: &Listing);
 
     /// Forgets the flowers, and every list: any of them may show one. To be called after a write is committed and
     /// before it is answered.

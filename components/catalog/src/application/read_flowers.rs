@@ -1,7 +1,7 @@
 //! Reads of flowers go through the cache, which holds them ready to send: a hit is neither loaded nor written as JSON
 //! again.
 
-use super::ports::{FlowerCache, FlowerFilter, Flowers, Lookup, Representation};
+use super::ports::{FlowerCache, FlowerFilter, Flowers, Listing, Lookup, Representation};
 use crate::domain::Flower;
 use bytes::Bytes;
 use contracts::FlowerId;
@@ -44,12 +44,12 @@ pub async fn list_flowers(
     filter: &FlowerFilter,
     page: PageQuery,
     render: impl FnOnce(Page<Flower>) -> Result<Bytes, StoreError>,
-) -> Result<Bytes, StoreError> {
+) -> Result<Listing, StoreError> {
     let ticket = match cache.list(filter, page).await {
-        Lookup::Hit(body) => return Ok(body),
+        Lookup::Hit(listing) => return Ok(listing),
         Lookup::Miss(ticket) => ticket,
     };
-    let body = render(flowers.list(filter, page).await?)?;
-    cache.keep_list(filter, page, ticket, &body).await;
-    Ok(body)
+    let listing = Listing::new(render(flowers.list(filter, page).await?)?).compressed()?;
+    cache.keep_list(filter, page, ticket, &listing).await;
+    Ok(listing)
 }

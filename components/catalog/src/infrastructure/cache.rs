@@ -25,7 +25,7 @@
 //!
 //! Each command names one key, so Redis may be a cluster.
 
-use crate::application::{FlowerCache, FlowerFilter, Lookup, Representation, Ticket};
+use crate::application::{FlowerCache, FlowerFilter, Listing, Lookup, Representation, Ticket};
 use bytes::Bytes;
 use contracts::FlowerId;
 use futures::future::{join, join_all};
@@ -219,7 +219,7 @@ impl<C: Commands> FlowerCache for RedisCache<C> {
         }
     }
 
-    async fn list(&self, filter: &FlowerFilter, page: PageQuery) -> Lookup<Bytes> {
+    async fn list(&self, filter: &FlowerFilter, page: PageQuery) -> Lookup<Listing> {
         let key = list_key(filter, page);
         // Two commands on one connection, sent without waiting in between.
         let both = async {
@@ -235,16 +235,20 @@ impl<C: Commands> FlowerCache for RedisCache<C> {
             return Lookup::Miss(self.claim(GENERATION, drawn, &found, None).await);
         };
         let entry = value.and_then(|value| read_entry(&key, value));
-        match entry.filter(|entry| entry.tag == generation) {
-            Some(entry) => Lookup::Hit(entry.body),
+        match entry.and_then(|entry| entry.into_listing(&generation)) {
+            Some(listing) => Lookup::Hit(listing),
             None => Lookup::Miss(Ticket(Some(generation))),
         }
     }
 
-    async fn keep_list(&self, filter: &FlowerFilter, page: PageQuery, ticket: Ticket, body: &Bytes) {
+    async fn keep_list(&self, filter: &FlowerFilter, page: PageQuery, ticket: Ticket, listing: &Listing) {
         let Ticket(Some(generation)) = ticket else { return };
         let key = list_key(filter, page);
-        let entry = RedisParameter::Binary(write_entry(&key, &generation, body));
+        // Both forms, and where the first ends.
+        let tag = format!("{generation}:{}:{}", listing.etag, listing.body.len());
+        let gzipped = listing.gzipped.as_deref().unwrap_or_default();
+        let entry = write_entry(&key, &tag, &[&listing.body, gzipped].concat());
+        let entry = RedisParameter::Binary(entry);
         let arguments = vec![text(key), entry, text("EX"), number(LIST_TTL)];
         // What is not kept is loaded again.
         let _ = self.for_reads.execute("SET", arguments).await;
@@ -276,6 +280,24 @@ enum Found {
 struct Entry {
     tag: String,
     body: Bytes,
+}
+
+impl Entry {
+    /// The list that was kept, with the entity tag that it had, if it still counts.
+    fn into_listing(self, generation: &str) -> Option<Listing> {
+        let (word, rest) = self.tag.split_once(':')?;
+        let (etag, length) = rest.split_once(':')?;
+        let length: usize = length.parse().ok()?;
+        if word != generation || length > self.body.len() {
+            return None;
+        }
+        let gzipped = self.body.slice(length..);
+        Some(Listing {
+            etag: etag.to_owned(),
+            body: self.body.slice(..length),
+            gzipped: (!gzipped.is_empty()).then_some(gzipped),
+        })
+    }
 }
 
 fn number(value: i64) -> RedisParameter {

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-pub(crate) const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const KEY: &str = "whsec_dGhlIGtleSBvZiB0aGVzZSB0ZXN0cyBhbG9uZQ==";
 /// Far longer than anything should take; a test that is right never waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -7,7 +7,7 @@ use crate::mutation::Mutation;
 use crate::world::{Process, Service, Shop, World};
 use catalog::application::{
     BouquetError, BouquetFilter, Bouquets, Categories, CategoryError, FlowerCache, FlowerError, FlowerFilter,
-    Flowers, KnownParts, Loaded, Lookup, Representation, ReservationChange, Reservations, Stored,
+    Flowers, KnownParts, Listing, Loaded, Lookup, Representation, ReservationChange, Reservations, Stored,
     StoredReservation, Ticket,
 };
 use catalog::domain::{
@@ -587,11 +587,11 @@ impl FlowerCache for Port {
 
     async fn give_back(&self, _: FlowerId, _: Ticket) {}
 
-    async fn list(&self, _: &FlowerFilter, _: PageQuery) -> Lookup<bytes::Bytes> {
+    async fn list(&self, _: &FlowerFilter, _: PageQuery) -> Lookup<Listing> {
         std::future::pending().await
     }
 
-    async fn keep_list(&self, _: &FlowerFilter, _: PageQuery, _: Ticket, _: &bytes::Bytes) {}
+    async fn keep_list(&self, _: &FlowerFilter, _: PageQuery, _: Ticket, _: &Listing) {}
 
     async fn forget(&self, _: &[FlowerId]) {}
 }

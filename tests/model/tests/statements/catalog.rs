@@ -4,8 +4,8 @@ use crate::ordering::{batch, pick, uuid};
 use crate::scene::{Answer, Side, Tape};
 use catalog::application::{
     BouquetError, BouquetFilter, Bouquets, Categories, CategoryError, FlowerCache, FlowerError, FlowerFilter,
-    Flowers, KnownParts, Loaded, Lookup, Representation, ReservationChange, Reservations, Stored, Ticket,
-    change_bouquet, change_category, change_flower, create_bouquet, create_category, create_flower,
+    Flowers, KnownParts, Listing, Loaded, Lookup, Representation, ReservationChange, Reservations, Stored,
+    Ticket, change_bouquet, change_category, change_flower, create_bouquet, create_category, create_flower,
     delete_bouquet, delete_category, delete_flower, handle_events,
 };
 use catalog::domain::{
@@ -517,12 +517,12 @@ impl<P: FlowerCache> FlowerCache for Recorder<P> {
         self.port.give_back(id, ticket).await;
     }
 
-    async fn list(&self, filter: &FlowerFilter, page: PageQuery) -> Lookup<bytes::Bytes> {
+    async fn list(&self, filter: &FlowerFilter, page: PageQuery) -> Lookup<Listing> {
         self.port.list(filter, page).await
     }
 
-    async fn keep_list(&self, filter: &FlowerFilter, page: PageQuery, ticket: Ticket, body: &bytes::Bytes) {
-        self.port.keep_list(filter, page, ticket, body).await;
+    async fn keep_list(&self, filter: &FlowerFilter, page: PageQuery, ticket: Ticket, listing: &Listing) {
+        self.port.keep_list(filter, page, ticket, listing).await;
     }
 
     async fn forget(&self, ids: &[FlowerId]) {

@@ -1,9 +1,8 @@
 //! The use case against stores in memory. Their stock has one flower, for how a cart is served is the statement's.
 
 use super::*;
-use crate::application::{FlowerFilter, Lookup, Representation, Stored, Ticket};
+use crate::application::{FlowerFilter, Listing, Lookup, Representation, Stored, Ticket};
 use crate::domain::ReservationStatus::{self, Rejected, Released, Reserved, Sold, Withdrawn};
-use bytes::Bytes;
 use contracts::{
     FlowerId, Money, OrderCancelled, OrderCompleted, OrderCreated, OrderLine, OrderPaid, PaymentMethod,
     UserId,
@@ -169,11 +168,11 @@ impl FlowerCache for InMemory {
 
     async fn give_back(&self, _: FlowerId, _: Ticket) {}
 
-    async fn list(&self, _: &FlowerFilter, _: PageQuery) -> Lookup<Bytes> {
+    async fn list(&self, _: &FlowerFilter, _: PageQuery) -> Lookup<Listing> {
         Lookup::Miss(Ticket(None))
     }
 
-    async fn keep_list(&self, _: &FlowerFilter, _: PageQuery, _: Ticket, _: &Bytes) {}
+    async fn keep_list(&self, _: &FlowerFilter, _: PageQuery, _: Ticket, _: &Listing) {}
 
     async fn forget(&self, ids: &[FlowerId]) {
         self.forgotten.borrow_mut().extend(ids);

@@ -125,14 +125,14 @@ impl Shop {
             .unwrap();
     }
 
-    fn look_at_list(&self) -> Lookup<Bytes> {
+    fn look_at_list(&self) -> Lookup<Listing> {
         self.cache.list(&ALL, FIRST).now_or_never().unwrap()
     }
 
     fn keep_list(&self, ticket: Ticket, version: i64) {
-        let body = representation(version).body;
+        let listing = Listing::new(representation(version).body);
         self.cache
-            .keep_list(&ALL, FIRST, ticket, &body)
+            .keep_list(&ALL, FIRST, ticket, &listing)
             .now_or_never()
             .unwrap();
     }
@@ -233,7 +233,7 @@ impl Story {
     fn look(&self) -> Result<i64, Ticket> {
         if self.lists {
             match self.shop.look_at_list() {
-                Lookup::Hit(body) => Ok(String::from_utf8_lossy(&body).parse().unwrap()),
+                Lookup::Hit(listing) => Ok(String::from_utf8_lossy(&listing.body).parse().unwrap()),
                 Lookup::Miss(ticket) => Err(ticket),
             }
         } else {
@@ -334,7 +334,28 @@ fn what_was_kept_is_given_out_again() {
     let shop = Shop::new();
     shop.read(1);
     assert_eq!(shop.cached(), Some(1));
-    assert!(matches!(shop.look_at_list(), Lookup::Hit(body) if body == "1"));
+    assert!(matches!(shop.look_at_list(), Lookup::Hit(list) if list == Listing::new("1".into())));
+}
+
+#[test]
+fn a_list_is_kept_in_both_forms_with_its_tag() {
+    let shop = Shop::new();
+    let small = Listing::new("[]".into()).compressed().unwrap();
+    let large = Listing::new("[\"Red Rose\"]".repeat(200).into())
+        .compressed()
+        .unwrap();
+    assert!(small.gzipped.is_none() && large.gzipped.is_some());
+    for listing in [small, large] {
+        shop.forget();
+        // The first look draws the generation.
+        let ticket = match shop.look_at_list() {
+            Lookup::Miss(ticket) => ticket,
+            Lookup::Hit(_) => panic!("a hit in an empty cache"),
+        };
+        let kept = shop.cache.keep_list(&ALL, FIRST, ticket, &listing);
+        kept.now_or_never().unwrap();
+        assert!(matches!(shop.look_at_list(), Lookup::Hit(found) if found == listing));
+    }
 }
 
 #[test]
@@ -414,7 +435,7 @@ fn a_garbled_generation_kills_the_lists_and_is_replaced() {
     shop.memory.set(GENERATION, b"\xff 1");
     assert!(matches!(shop.look_at_list(), Lookup::Miss(_)));
     shop.read(2);
-    assert!(matches!(shop.look_at_list(), Lookup::Hit(body) if body == "2"));
+    assert!(matches!(shop.look_at_list(), Lookup::Hit(list) if list.body == "2"));
 }
 
 #[test]
