@@ -141,7 +141,9 @@ fn what_everybody_knows_is_told_in_one_line_and_taken_for_a_demonstration_alone(
         "--listen",
         "127.0.0.1:0",
         "--variable",
-        "jwt_key=a-demo-key-of-more-than-thirty-two-bytes",
+        "jwt_signing_key=a-demo-key-of-more-than-thirty-two-bytes",
+        "--variable",
+        "jwt_verification_keys=x",
         "--variable",
         "events_key=x",
         "--variable",
@@ -160,7 +162,7 @@ fn what_everybody_knows_is_told_in_one_line_and_taken_for_a_demonstration_alone(
     one_line(
         &serve,
         1,
-        "variable \"jwt_key\" is a secret, and its value is one that everybody knows",
+        "variable \"jwt_signing_key\" is a secret, and its value is one that everybody knows",
     );
 }
 

@@ -205,16 +205,20 @@ const NEEDS: [(&str, &[&str], &[&str]); 6] = [
         ],
         &[],
     ),
-    ("auth", &["auth_postgres"], &["auth_postgres_password", "jwt_key"]),
+    (
+        "auth",
+        &["auth_postgres"],
+        &["auth_postgres_password", "jwt_signing_key", "jwt_verification_keys"],
+    ),
     (
         "catalog",
         &["catalog_postgres", "redis"],
-        &["catalog_postgres_password", "jwt_key", "events_key"],
+        &["catalog_postgres_password", "jwt_verification_keys", "events_key"],
     ),
     (
         "ordering",
         &["ordering_postgres"],
-        &["ordering_postgres_password", "jwt_key", "events_key"],
+        &["ordering_postgres_password", "jwt_verification_keys", "events_key"],
     ),
     (
         "payment",
@@ -222,14 +226,14 @@ const NEEDS: [(&str, &[&str], &[&str]); 6] = [
         &[
             "payment_postgres_password",
             "payment_provider_postgres_password",
-            "jwt_key",
+            "jwt_verification_keys",
             "events_key",
         ],
     ),
     (
         "delivery",
         &["delivery_postgres"],
-        &["delivery_postgres_password", "jwt_key", "events_key"],
+        &["delivery_postgres_password", "jwt_verification_keys", "events_key"],
     ),
 ];
 
