@@ -8,6 +8,7 @@ mod crash_points;
 mod deadlines;
 mod events;
 mod faults;
+mod gateway;
 mod grants;
 mod operator;
 mod plans;
