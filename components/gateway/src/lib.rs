@@ -1,27 +1,60 @@
-//! The gateway: the shop's one public door. It finds the service that a path belongs to, passes the request on and
-//! the answer back, and shows how every service is doing. This file wires the layers and does nothing else.
+//! The gateway: the shop's one public door. It lets a request through or not, finds the service that its path belongs
+//! to, passes the request on and the answer back, and shows how every service is doing. This file wires the layers and
+//! does nothing else.
 
 pub mod api;
 pub mod application;
 pub mod domain;
 pub mod infrastructure;
 
-use infrastructure::Chain;
-use service::config::ConfigError;
+use application::Breakers;
+use domain::{Limits, Origins, Retiring, Setting};
+use infrastructure::{Chain, SharedInRedis};
+use service::Bearer;
+use service::config::{ConfigError, variable};
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 use std::cell::OnceCell;
+use std::str::FromStr;
 
 /// The composition root.
 pub struct Gateway {
     pub(crate) chain: Chain,
+    /// How many proxies in front of the gateway tell the truth about the client.
+    pub(crate) trusted_proxies: usize,
+    pub(crate) limits: Limits,
+    pub(crate) bearer: Bearer,
+    pub(crate) shared: SharedInRedis,
+    pub(crate) breakers: Breakers,
+    pub(crate) origins: Origins,
+    pub(crate) retiring: Retiring,
 }
 
 impl Gateway {
     async fn compose() -> Result<Self, ConfigError> {
+        let limit = |name| setting::<Setting>(name, Setting::SPELLING);
         Ok(Self {
             chain: Chain::from_variables().await?,
+            trusted_proxies: setting("trusted_proxies", "is no number of proxies").await?,
+            limits: Limits {
+                requests: limit("limit_address_requests").await?,
+                logins: limit("limit_address_logins").await?,
+                registrations: limit("limit_address_registrations").await?,
+                user_requests: limit("limit_user_requests").await?,
+                orders: limit("limit_user_orders").await?,
+            },
+            bearer: Bearer::new(&variable("jwt_verification_keys").await?)?,
+            shared: SharedInRedis::connect(variable("redis_url").await?),
+            breakers: Breakers::default(),
+            origins: setting("cors_origins", Origins::SPELLING).await?,
+            retiring: setting("retiring", Retiring::SPELLING).await?,
         })
     }
+}
+
+/// A variable that is written as `reason` says what it is not.
+async fn setting<T: FromStr>(name: &'static str, reason: &'static str) -> Result<T, ConfigError> {
+    let value = variable(name).await?;
+    value.trim().parse().map_err(|_| ConfigError { name, reason })
 }
 
 thread_local! {

@@ -120,6 +120,12 @@ impl Bearer {
         })
     }
 
+    /// The user whose token an `Authorization` field holds, if it is one that holds.
+    #[must_use]
+    pub fn user(&self, authorization: &str) -> Option<UserId> {
+        self.claims(Some(authorization)).ok().map(|claims| claims.user_id)
+    }
+
     fn claims(&self, authorization: Option<&str>) -> Result<Claims, Problem> {
         let token = authorization
             .and_then(|value| value.split_once(' '))

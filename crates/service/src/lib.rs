@@ -22,6 +22,7 @@ pub mod redis;
 pub mod request;
 pub mod response;
 pub mod router;
+pub mod security;
 pub mod store;
 pub mod token;
 pub mod trace;

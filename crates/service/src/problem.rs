@@ -187,6 +187,18 @@ impl Problem {
         )
     }
 
+    /// 429: the client is to wait for so many seconds.
+    #[must_use]
+    pub fn too_many_requests(retry_after_seconds: u64, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-requests",
+            "Too many requests",
+            detail,
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds))
+    }
+
     /// 503: something that the request needs is down, or too busy; the client may try again.
     #[must_use]
     pub fn unavailable() -> Self {

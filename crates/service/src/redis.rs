@@ -1,12 +1,13 @@
 //! Redis through Spin, as something that may be slow, absent or wrong without anybody noticing but the clock: every
 //! call is bounded, and every failure reads as "not there".
 
-use futures::future::{Either, select};
+use crate::log::{self, Level};
+use futures::future::{Either, select, try_join_all};
 use spin_sdk::redis::{Connection, RedisParameter, RedisResult};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A cache that costs at most `patience` per call.
 ///
@@ -17,6 +18,9 @@ pub struct Redis {
     patience: Duration,
     handle: RefCell<Option<Rc<Connection>>>,
 }
+
+/// A command and its arguments.
+pub type Command = (&'static str, Vec<RedisParameter>);
 
 /// Redis did not do what it was asked, in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +59,26 @@ impl Redis {
             .await
     }
 
+    /// Runs `commands` side by side on one connection, sent without waiting in between, and has `read` make sense of
+    /// their answers.
+    ///
+    /// # Errors
+    /// If Redis is absent, slow or garbled, refuses a command, or `read` makes no sense of an answer.
+    pub async fn exchange<T>(
+        &self,
+        commands: Vec<Command>,
+        read: impl FnOnce(Vec<Vec<RedisResult>>) -> Option<T>,
+    ) -> Result<T, RedisError> {
+        self.bounded(async move |redis| {
+            let sent = commands
+                .into_iter()
+                .map(|(command, arguments)| redis.execute(command, arguments));
+            let answers = try_join_all(sent).await.map_err(|_| RedisError)?;
+            read(answers).ok_or(RedisError)
+        })
+        .await
+    }
+
     async fn bounded<T>(
         &self,
         call: impl AsyncFnOnce(&Connection) -> Result<T, RedisError>,
@@ -81,6 +105,42 @@ impl Redis {
         let opened = Rc::new(Connection::open(&self.address).await.map_err(|_| RedisError)?);
         self.handle.replace(Some(Rc::clone(&opened)));
         Ok(opened)
+    }
+}
+
+/// How long Redis is left alone after it failed once: what an absent Redis costs is one patience in that time.
+const REST: Duration = Duration::from_secs(1);
+
+/// Whether Redis is being left alone, because it failed a moment ago.
+#[derive(Default)]
+pub struct Rest(Cell<Option<Instant>>);
+
+impl Rest {
+    /// What Redis says to `ask`, unless it does not answer, or did not a moment ago. The first failure after a time
+    /// without one is noted in the log, with what is done `meanwhile`.
+    pub async fn unless<T>(
+        &self,
+        meanwhile: &str,
+        ask: impl Future<Output = Result<T, RedisError>>,
+    ) -> Option<T> {
+        if let Some(end) = self.0.get() {
+            let now = Instant::now();
+            if now < end {
+                return None;
+            }
+            // This one finds out for all that come while it waits.
+            self.0.set(Some(now + REST));
+        }
+        let answer = ask.await;
+        let rest = match answer {
+            Ok(_) => None,
+            Err(_) => Some(Instant::now() + REST),
+        };
+        if rest.is_some() && self.0.get().is_none() {
+            log::line(Level::Warn, "Redis does not answer", &[("meanwhile", meanwhile)]);
+        }
+        self.0.set(rest);
+        answer.ok()
     }
 }
 

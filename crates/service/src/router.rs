@@ -5,6 +5,7 @@ use crate::log::{self, Level};
 use crate::problem::Problem;
 use crate::request::{REQUEST_ID_HEADER, Request};
 use crate::response::Response;
+use crate::security;
 use futures::future::{Either, LocalBoxFuture, select};
 use http::Method;
 use http_body_util::Full;
@@ -185,6 +186,7 @@ pub async fn serve<S: Component>(
     if let Ok(value) = request_id.parse() {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
+    security::complete(response.headers_mut());
     response.into_http().map(Full::new)
 }
 

@@ -202,13 +202,18 @@ const NEEDS: [(&str, &[&str], &[&str]); 6] = [
             "ordering_url",
             "payment_url",
             "delivery_url",
+            "redis",
         ],
-        &[],
+        &["jwt_verification_keys"],
     ),
     (
         "auth",
         &["auth_postgres"],
-        &["auth_postgres_password", "jwt_signing_key", "jwt_verification_keys"],
+        &[
+            "auth_postgres_password",
+            "jwt_signing_key",
+            "jwt_verification_keys",
+        ],
     ),
     (
         "catalog",
@@ -218,7 +223,11 @@ const NEEDS: [(&str, &[&str], &[&str]); 6] = [
     (
         "ordering",
         &["ordering_postgres"],
-        &["ordering_postgres_password", "jwt_verification_keys", "events_key"],
+        &[
+            "ordering_postgres_password",
+            "jwt_verification_keys",
+            "events_key",
+        ],
     ),
     (
         "payment",
@@ -233,7 +242,11 @@ const NEEDS: [(&str, &[&str], &[&str]); 6] = [
     (
         "delivery",
         &["delivery_postgres"],
-        &["delivery_postgres_password", "jwt_verification_keys", "events_key"],
+        &[
+            "delivery_postgres_password",
+            "jwt_verification_keys",
+            "events_key",
+        ],
     ),
 ];
 

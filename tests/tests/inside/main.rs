@@ -10,6 +10,7 @@ mod deadlines;
 mod documents;
 mod events;
 mod faults;
+mod gateway;
 mod grants;
 mod operator;
 mod overload;

@@ -33,10 +33,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use service::PageQuery;
 use service::health::Check;
 use service::log::{self, Level};
-use service::redis::{Redis, RedisError, text};
+use service::redis::{Redis, RedisError, Rest, text};
 use spin_sdk::redis::{RedisParameter, RedisResult};
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// How long a flower is kept, in seconds.
@@ -60,9 +59,6 @@ const READ_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a write waits for Redis, twice, before it leaves old values to their TTL. It waits longer than a read:
 /// a read that gives up costs speed, a write that does so leaves old values behind.
 const WRITE_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How long reads leave Redis alone after it failed one: what an absent Redis costs is one patience in that time.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What this needs of Redis.
 pub trait Commands {
@@ -95,7 +91,7 @@ impl Commands for Redis {
 pub struct RedisCache<C = Redis> {
     for_reads: C,
     for_writes: C,
-    paused_until: Cell<Option<Instant>>,
+    rest: Rest,
 }
 
 impl RedisCache {
@@ -112,7 +108,7 @@ impl<C: Commands> RedisCache<C> {
         Self {
             for_reads,
             for_writes,
-            paused_until: Cell::new(None),
+            rest: Rest::default(),
         }
     }
 
@@ -126,24 +122,7 @@ impl<C: Commands> RedisCache<C> {
 
     /// What `look` finds, unless Redis does not answer, or did not a moment ago.
     async fn look<T>(&self, look: impl Future<Output = Result<T, RedisError>>) -> Option<T> {
-        if let Some(end) = self.paused_until.get() {
-            let now = Instant::now();
-            if now < end {
-                return None;
-            }
-            // This read finds out for all that come while it waits.
-            self.paused_until.set(Some(now + PAUSE));
-        }
-        let found = look.await;
-        let pause = match found {
-            Ok(_) => None,
-            Err(_) => Some(Instant::now() + PAUSE),
-        };
-        if pause.is_some() && self.paused_until.get().is_none() {
-            log::line(Level::Warn, "Redis does not answer: reads go on without", &[]);
-        }
-        self.paused_until.set(pause);
-        found.ok()
+        self.rest.unless("reads go to Postgres", look).await
     }
 
     /// Puts `word` under `key`, where nothing or garbage was found.

@@ -1,16 +1,24 @@
-//! The gateway over HTTP: what it passes on, what it answers itself, and which problem each failure is.
+//! The gateway over HTTP: what it lets through and passes on, what it answers itself, and which problem each failure is.
 
 mod own;
 mod pass;
 
 use crate::Gateway;
-use crate::application::ask_all;
-use crate::domain::{Envelope, Route, find};
+use crate::application::{Way, admit, ask_all};
+use crate::domain::{Additions, Draw, Envelope, Errand, Field, Route, Service, find, inspect, value};
 use crate::infrastructure::Asking;
 use service::config::ConfigError;
 use service::log::{self, Level};
 use service::{Problem, health};
 use spin_sdk::wasip3::http::types::{ErrorCode, Method, Request, Response};
+
+/// One request, as far as every answer to it needs it.
+struct Visit<'a> {
+    envelope: Envelope,
+    additions: Additions,
+    /// The client's, without its query.
+    path: &'a str,
+}
 
 /// Answers one request.
 ///
@@ -18,36 +26,110 @@ use spin_sdk::wasip3::http::types::{ErrorCode, Method, Request, Response};
 /// Never: what goes wrong is an answer, too.
 pub async fn handle(gateway: Result<&Gateway, ConfigError>, request: Request) -> Result<Response, ErrorCode> {
     let mut fields = request.get_headers().copy_all();
-    let envelope = Envelope::open(&mut fields);
+    let flaw = inspect(&fields).err();
+    let trusted_proxies = gateway.as_ref().map_or(0, |gateway| gateway.trusted_proxies);
+    let envelope = Envelope::open(&mut fields, trusted_proxies);
     let path_with_query = request.get_path_with_query().unwrap_or_default();
-    let path = path_with_query.split('?').next().unwrap_or_default();
+    let mut visit = Visit {
+        additions: Additions::to(&envelope),
+        envelope,
+        path: path_with_query.split('?').next().unwrap_or_default(),
+    };
     let gateway = match gateway {
         Ok(gateway) => gateway,
         Err(error) => {
             log::line(Level::Error, "misconfigured", &[("error", &error.to_string())]);
-            return own::problem(Problem::unavailable(), path, &envelope);
+            return visit.refuse(Problem::unavailable());
         }
     };
-    match find(path) {
+    if let Some(flaw) = flaw {
+        return visit.refuse(own::flawed(flaw));
+    }
+    let origin = value(&fields, "origin");
+    visit.additions.extend(gateway.origins.answer_fields(origin));
+    let method = request.get_method();
+    if matches!(method, Method::Options)
+        && value(&fields, "access-control-request-method").is_some()
+        && let Some(allowed) = origin.and_then(|origin| gateway.origins.preflight_fields(origin))
+    {
+        visit.additions.extend(allowed);
+        return visit.answer(service::Response::empty(http::StatusCode::NO_CONTENT));
+    }
+    match find(visit.path) {
         Some(Route::Service { service, prefix }) => {
-            envelope.seal(&mut fields, prefix);
-            let passage = pass::Passage {
+            let forwarded = Forwarded {
                 service,
                 prefix,
-                path,
                 path_with_query: &path_with_query,
-                envelope: &envelope,
+                fields,
             };
-            passage.through(&gateway.chain, request, &fields).await
+            forward(gateway, visit, forwarded, request).await
         }
-        Some(_) if !matches!(request.get_method(), Method::Get | Method::Head) => {
-            own::problem(Problem::method_not_allowed("GET, HEAD"), path, &envelope)
+        Some(_) if !matches!(method, Method::Get | Method::Head) => {
+            visit.refuse(Problem::method_not_allowed("GET, HEAD"))
         }
         Some(Route::Health) => {
-            let overview = ask_all(&Asking::new(&gateway.chain, &envelope)).await;
-            own::answer(own::overview(&overview), &envelope)
+            let asking = Asking::new(&gateway.chain, &visit.envelope);
+            let (overview, (redis, breakers)) =
+                futures::future::join(ask_all(&asking), gateway.shared.breakers()).await;
+            let known = || Service::ALL.map(|service| gateway.breakers.known(service));
+            let breakers = Service::ALL.into_iter().zip(breakers.unwrap_or_else(known));
+            visit.answer(own::overview(&overview, redis, breakers))
         }
-        Some(Route::Live) => own::answer(health::live("gateway"), &envelope),
-        None => own::problem(Problem::no_route(), path, &envelope),
+        Some(Route::Live) => visit.answer(health::live("gateway")),
+        None => visit.refuse(Problem::no_route()),
     }
+}
+
+/// A request that a service is to answer.
+struct Forwarded<'a> {
+    service: Service,
+    prefix: &'static str,
+    /// The client's.
+    path_with_query: &'a str,
+    fields: Vec<Field>,
+}
+
+/// Passes a request on, if it is let through.
+async fn forward(
+    gateway: &Gateway,
+    mut visit: Visit<'_>,
+    mut forwarded: Forwarded<'_>,
+    request: Request,
+) -> Result<Response, ErrorCode> {
+    let (service, prefix) = (forwarded.service, forwarded.prefix);
+    let retiring = gateway.retiring.fields(prefix);
+    visit.additions.extend(retiring.iter().cloned());
+    if !retiring.is_empty() && gateway.retiring.is_gone(prefix, chrono::Utc::now()) {
+        return visit.refuse(own::gone());
+    }
+    let draws = draws(gateway, &visit, &forwarded, &request.get_method());
+    let patience = gateway.chain.patience(service);
+    let way = Way { service, patience };
+    let (tally, pass) = admit(&gateway.shared, &gateway.breakers, &draws, &way).await;
+    visit.additions.extend(tally.fields());
+    let pass = match pass {
+        Ok(pass) => pass,
+        Err(refusal) => return visit.refuse(own::refused(&refusal)),
+    };
+    visit.envelope.seal(&mut forwarded.fields, prefix);
+    let passage = pass::Passage {
+        visit: &visit,
+        service,
+        path_with_query: forwarded.path_with_query.get(prefix.len()..).unwrap_or_default(),
+    };
+    passage.through(gateway, pass, request, &forwarded.fields).await
+}
+
+/// What the request draws from the limits. A token that does not hold counts for its address alone; that it does not
+/// hold is its service's to say.
+fn draws(gateway: &Gateway, visit: &Visit<'_>, forwarded: &Forwarded<'_>, method: &Method) -> Vec<Draw> {
+    let path = visit.path.get(forwarded.prefix.len()..).unwrap_or_default();
+    let is_post = matches!(method, Method::Post);
+    let errand = is_post.then(|| Errand::of_post(path)).flatten();
+    let user = || {
+        let authorization = value(&forwarded.fields, "authorization")?;
+        gateway.bearer.user(std::str::from_utf8(authorization).ok()?)
+    };
+    gateway.limits.draws(errand, visit.envelope.client, user)
 }

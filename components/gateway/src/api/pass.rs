@@ -1,8 +1,10 @@
 //! What the gateway passes on: a request to its service, and the answer back.
 
-use super::own;
-use crate::domain::{Envelope, Field, Service};
-use crate::infrastructure::{Call, Chain, Unanswered};
+use super::Visit;
+use crate::Gateway;
+use crate::application::{Pass, conclude};
+use crate::domain::{Field, Service};
+use crate::infrastructure::{Call, Unanswered, outcome_of};
 use http::StatusCode;
 use service::Problem;
 use service::log::{self, Level};
@@ -11,33 +13,37 @@ use spin_sdk::wasip3::wit_future;
 
 /// One request on its way to a service.
 pub(super) struct Passage<'a> {
+    pub(super) visit: &'a Visit<'a>,
     pub(super) service: Service,
-    /// What the path loses.
-    pub(super) prefix: &'static str,
-    /// The client's.
-    pub(super) path: &'a str,
+    /// As the service knows it.
     pub(super) path_with_query: &'a str,
-    pub(super) envelope: &'a Envelope,
 }
 
 impl Passage<'_> {
     /// Gives the service's answer, or says why there is none.
     pub(super) async fn through(
         self,
-        chain: &Chain,
+        gateway: &Gateway,
+        pass: Pass,
         request: Request,
         fields: &[Field],
     ) -> Result<Response, ErrorCode> {
         let call = Call {
             method: &request.get_method(),
-            path_with_query: self.path_with_query.get(self.prefix.len()..).unwrap_or_default(),
+            path_with_query: self.path_with_query,
             fields,
             body_of: Some(request),
         };
-        match chain.call(self.service, call).await {
+        let answered = gateway.chain.call(self.service, call).await;
+        let outcome = match &answered {
+            Ok(answer) => outcome_of(answer),
+            Err(unanswered) => unanswered.outcome(),
+        };
+        conclude(&gateway.shared, &gateway.breakers, pass, outcome).await;
+        match answered {
             Ok(answer) => match answer.get_status_code() {
                 // No service of ours says so: its host does, of one that trapped.
-                502 => self.refuse(&Unanswered::Broken("502".to_owned())),
+                502 => self.refuse(&Unanswered::Failed("502".to_owned())),
                 _ => self.hand_over(answer),
             },
             Err(unanswered) => self.refuse(&unanswered),
@@ -47,7 +53,8 @@ impl Passage<'_> {
     /// The answer as it is, where nothing has to change: then not even its head is copied again.
     fn hand_over(&self, answer: Response) -> Result<Response, ErrorCode> {
         let mut fields = answer.get_headers().copy_all();
-        if !self.envelope.readdress(&mut fields) {
+        let is_readdressed = self.visit.envelope.readdress(&mut fields);
+        if !self.visit.additions.complete(&mut fields) && !is_readdressed {
             return Ok(answer);
         }
         let Ok(fields) = Fields::from_list(&fields) else {
@@ -67,19 +74,20 @@ impl Passage<'_> {
         let problem = match unanswered {
             Unanswered::Unsendable => Problem::malformed("The request's head cannot be passed on."),
             Unanswered::Late | Unanswered::Unreachable(_) => Problem::unavailable(),
-            Unanswered::Broken(_) => bad_gateway(),
+            Unanswered::Broken(_) | Unanswered::Failed(_) => bad_gateway(),
         };
         if *unanswered != Unanswered::Unsendable {
+            let envelope = &self.visit.envelope;
             let fields = [
                 ("service", self.service.name()),
-                ("path", self.path),
-                ("request_id", &self.envelope.request_id),
-                ("trace_id", self.envelope.trace.trace_id()),
+                ("path", self.visit.path),
+                ("request_id", &envelope.request_id),
+                ("trace_id", envelope.trace.trace_id()),
                 ("error", &unanswered.to_string()),
             ];
             log::line(Level::Warn, "service unanswered", &fields);
         }
-        own::problem(problem, self.path, self.envelope)
+        self.visit.refuse(problem)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Which header fields go along: all but those of one connection (RFC 9110, section 7.6.1), the host's own, and
-//! the shop's private ones, which only the gateway sets.
+//! the shop's private ones, which only the gateway sets. And what they say of the client.
 
 use service::request::is_sane_request_id;
 use service::trace::Traceparent;
@@ -19,6 +19,53 @@ const CONNECTION: &str = "connection";
 /// What the host tells of the client: `10.0.0.1:51234`.
 const HOST_CLIENT_ADDRESS: &str = "spin-client-addr";
 
+/// What the host tells of the address that the client wrote: `https://shop.example/orders`.
+const HOST_FULL_URL: &str = "spin-full-url";
+
+/// What proxies tell of the client, each at the end of what it got: addresses, and the scheme that it wrote.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// The most bytes that the fields of a request may have, names and values together.
+const MAX_FIELD_BYTES: usize = 32 * 1024;
+
+/// Of these, two would contradict each other.
+const SINGLE: [&str; 3] = ["authorization", "content-type", "idempotency-key"];
+
+/// What is wrong with the fields of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    TooLarge,
+    /// This field is there twice.
+    Doubled(&'static str),
+}
+
+/// Checks what a client sent, before anybody makes something of it.
+///
+/// # Errors
+/// If it is too large, or says two things where it may say one.
+pub fn inspect(fields: &[Field]) -> Result<(), Flaw> {
+    let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_FIELD_BYTES {
+        return Err(Flaw::TooLarge);
+    }
+    let count = |single: &str| {
+        let found = fields
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(single));
+        found.count()
+    };
+    let doubled = SINGLE.into_iter().find(|single| count(single) > 1);
+    doubled.map_or(Ok(()), |single| Err(Flaw::Doubled(single)))
+}
+
+/// The first field of this name, which is written in lower case.
+#[must_use]
+pub fn value<'a>(fields: &'a [Field], name: &str) -> Option<&'a [u8]> {
+    let mut values = fields.iter().filter(|(other, _)| other == name);
+    values.next().map(|(_, value)| value.as_slice())
+}
+
 /// The client's address for the services, who believe it on a chained call alone.
 const CLIENT_ADDRESS: &str = "x-shop-client-addr";
 
@@ -28,15 +75,18 @@ pub struct Envelope {
     /// The client's own, if it is a sane one.
     pub request_id: String,
     pub trace: Traceparent,
+    /// The client's, as far as it is known: of `trusted_proxies` each tells from whom it got the request.
     pub client: Option<IpAddr>,
+    /// Whether the client came by https.
+    pub https: bool,
 }
 
 impl Envelope {
     /// Takes the envelope out of a request's `fields`, with all that ends here.
     #[must_use]
-    pub fn open(fields: &mut Vec<Field>) -> Self {
+    pub fn open(fields: &mut Vec<Field>, trusted_proxies: usize) -> Self {
         let named = lower_names(fields);
-        let (mut request_id, mut trace, mut client) = (None, None, None);
+        let (mut request_id, mut trace, mut client, mut url) = (None, None, None, None);
         fields.retain_mut(|(name, value)| match name.as_str() {
             REQUEST_ID => {
                 request_id.get_or_insert_with(|| take(value));
@@ -49,6 +99,10 @@ impl Envelope {
             HOST_CLIENT_ADDRESS => {
                 // The host's own stands behind all that the client made up.
                 client = Some(take(value));
+                false
+            }
+            HOST_FULL_URL => {
+                url = Some(take(value));
                 false
             }
             name => !ends_here(name) && !named.iter().any(|other| other == name),
@@ -64,7 +118,12 @@ impl Envelope {
                 fields.retain(|(name, _)| name != TRACESTATE);
                 Traceparent::random()
             }),
-            client: client.and_then(text).and_then(|text| address(&text)),
+            client: told_by_proxies(fields, FORWARDED_FOR, trusted_proxies)
+                .and_then(address)
+                .or_else(|| client.and_then(text).and_then(|text| address(&text))),
+            https: url.is_some_and(|url| url.starts_with(b"https:"))
+                || told_by_proxies(fields, FORWARDED_PROTO, trusted_proxies)
+                    .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
         }
     }
 
@@ -136,7 +195,17 @@ fn address(text: &str) -> Option<IpAddr> {
     let with_port: Option<SocketAddr> = text.parse().ok();
     with_port
         .map(|address| address.ip())
-        .or_else(|| text.parse().ok())
+        .or_else(|| text.trim_start_matches('[').trim_end_matches(']').parse().ok())
+}
+
+/// What the outermost of so many proxies put into a list, each at its end: the entry at that place from the right. Who
+/// passed fewer of them, or none, has nothing there that could be believed.
+fn told_by_proxies<'a>(fields: &'a [Field], name: &str, trusted_proxies: usize) -> Option<&'a str> {
+    let place = trusted_proxies.checked_sub(1)?;
+    let lines = fields.iter().rev().filter(|(other, _)| other == name);
+    let mut entries = lines.flat_map(|(_, line)| line.rsplit(|byte| *byte == b','));
+    let entry = entries.nth(place)?;
+    std::str::from_utf8(entry).ok().map(str::trim)
 }
 
 #[cfg(test)]
@@ -152,7 +221,7 @@ mod tests {
     /// What a service gets of a request that came with these fields.
     fn forwarded(pairs: &[(&str, &str)], prefix: &str) -> Vec<Field> {
         let mut fields = fields(pairs);
-        let envelope = Envelope::open(&mut fields);
+        let envelope = Envelope::open(&mut fields, 0);
         envelope.seal(&mut fields, prefix);
         fields
     }
@@ -241,6 +310,84 @@ mod tests {
         assert_eq!(client("unix:"), None);
     }
 
+    fn client_behind(proxies: usize, lines: &[&str]) -> Option<String> {
+        let mut sent = fields(&[("spin-client-addr", "10.0.0.9:1")]);
+        for line in lines {
+            sent.push(("X-Forwarded-For".to_owned(), line.as_bytes().to_vec()));
+        }
+        let client = Envelope::open(&mut sent, proxies).client;
+        client.map(|client| client.to_string())
+    }
+
+    #[test]
+    fn what_proxies_tell_of_the_client_is_believed_of_so_many_as_the_operator_trusts() {
+        let lines = ["6.6.6.6, 1.1.1.1", "2.2.2.2,3.3.3.3"];
+        for (proxies, expected) in [
+            (0, "10.0.0.9"),
+            (1, "3.3.3.3"),
+            (2, "2.2.2.2"),
+            (3, "1.1.1.1"),
+            (4, "6.6.6.6"),
+            (5, "10.0.0.9"),
+        ] {
+            assert_eq!(
+                client_behind(proxies, &lines).as_deref(),
+                Some(expected),
+                "{proxies}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_there_leaves_the_connections() {
+        for line in ["", "unknown", "1.1.1.1,", "_hidden", "1.1.1.1 2.2.2.2", "\u{e9}"] {
+            assert_eq!(client_behind(1, &[line]).as_deref(), Some("10.0.0.9"), "{line}");
+        }
+        for (line, expected) in [
+            ("1.1.1.1:80", "1.1.1.1"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(client_behind(1, &[line]).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn the_host_or_a_trusted_proxy_tells_whether_the_client_came_by_https() {
+        let https = |proxies, pairs: &[(&str, &str)]| Envelope::open(&mut fields(pairs), proxies).https;
+        assert!(https(0, &[("spin-full-url", "https://shop.example/")]));
+        assert!(!https(0, &[("spin-full-url", "http://shop.example/")]));
+        let made_up = [
+            ("spin-full-url", "https://made.up/"),
+            ("spin-full-url", "http://shop.example/"),
+            ("x-forwarded-proto", "https"),
+        ];
+        assert!(!https(0, &made_up));
+        assert!(https(1, &made_up));
+        assert!(!https(1, &[("x-forwarded-proto", "https, http")]));
+        assert!(https(2, &[("x-forwarded-proto", "HTTPS, http")]));
+    }
+
+    #[test]
+    fn fields_that_are_too_large_or_contradict_each_other_are_flawed() {
+        let (name, value) = ("x-large", "x".repeat(MAX_FIELD_BYTES - "x-large".len()));
+        assert_eq!(inspect(&fields(&[(name, &value)])), Ok(()));
+        assert_eq!(
+            inspect(&fields(&[(name, &value), ("a", "")])),
+            Err(Flaw::TooLarge)
+        );
+        for (one, other, single) in [
+            ("authorization", "Authorization", "authorization"),
+            ("content-type", "content-type", "content-type"),
+            ("Idempotency-Key", "idempotency-key", "idempotency-key"),
+        ] {
+            let twice = fields(&[(one, "a"), (other, "a")]);
+            assert_eq!(inspect(&twice), Err(Flaw::Doubled(single)));
+        }
+        assert_eq!(inspect(&fields(&[("accept", "a"), ("accept", "b")])), Ok(()));
+    }
+
     #[test]
     fn ids_that_do_not_hold_are_replaced() {
         for (id, trace) in [
@@ -272,7 +419,7 @@ mod tests {
             ("connection".to_owned(), vec![0xff, b',']),
             ("x-mine".to_owned(), vec![0xff]),
         ];
-        let envelope = Envelope::open(&mut fields);
+        let envelope = Envelope::open(&mut fields, 0);
         assert!(Uuid::parse_str(&envelope.request_id).is_ok());
         assert_eq!(envelope.client, None);
         assert_eq!(fields, [("x-mine".to_owned(), vec![0xff])]);
@@ -280,7 +427,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_holds_nothing_of_the_hop_is_left_alone() {
-        let envelope = Envelope::open(&mut fields(&[("x-request-id", "my-id")]));
+        let envelope = Envelope::open(&mut fields(&[("x-request-id", "my-id")]), 0);
         let good = fields(&[
             ("content-type", "a/b"),
             ("content-length", "2"),

@@ -1,7 +1,18 @@
-//! What a gateway decides: where a path leads, and which header fields go along. No I/O, no JSON, no SDK.
+//! What a gateway decides: where a path leads, which header fields go along, whom it lets through, and what every
+//! answer says. No I/O, no JSON, no SDK.
 
+mod answer;
+mod breaker;
+mod cors;
 mod fields;
+mod limit;
 mod route;
+mod version;
 
-pub use fields::{Envelope, Field};
-pub use route::{Route, Service, find};
+pub use answer::Additions;
+pub use breaker::{Breaker, Moment, Outcome, Word};
+pub use cors::Origins;
+pub use fields::{Envelope, Field, Flaw, inspect, value};
+pub use limit::{Draw, Limit, Limits, Policy, Setting, Standing, Tally, TooSoon};
+pub use route::{Errand, Route, Service, find};
+pub use version::Retiring;

@@ -58,6 +58,28 @@ pub enum Route {
     Service { service: Service, prefix: &'static str },
 }
 
+/// What is asked for often by those who mean no good, and has limits of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    Login,
+    Register,
+    Order,
+}
+
+impl Errand {
+    /// What a POST to `path` is, which is as the service knows it. No service decodes its paths before it compares
+    /// them, so another spelling leads nowhere.
+    #[must_use]
+    pub fn of_post(path: &str) -> Option<Self> {
+        match path {
+            "/auth/login" => Some(Self::Login),
+            "/auth/register" => Some(Self::Register),
+            "/orders" => Some(Self::Order),
+            _ => None,
+        }
+    }
+}
+
 /// Who answers `path`, which is as the client wrote it, without its query.
 #[must_use]
 pub fn find(path: &str) -> Option<Route> {
@@ -187,6 +209,22 @@ mod tests {
             "/%69nternal/ordering/events",
         ] {
             assert_eq!(find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_posted_to_a_door_of_its_own_is_an_errand_and_nothing_else() {
+        assert_eq!(Errand::of_post("/auth/login"), Some(Errand::Login));
+        assert_eq!(Errand::of_post("/auth/register"), Some(Errand::Register));
+        assert_eq!(Errand::of_post("/orders"), Some(Errand::Order));
+        for path in [
+            "",
+            "/orders/",
+            "/orders/1/cancel",
+            "/auth/refresh",
+            "/auth/%6cogin",
+        ] {
+            assert_eq!(Errand::of_post(path), None, "{path}");
         }
     }
 

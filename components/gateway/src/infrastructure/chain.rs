@@ -1,28 +1,27 @@
 //! Calls services, each at the address that its variable names.
 
 use crate::application::Services;
-use crate::domain::{Envelope, Field, Service};
+use crate::domain::{Envelope, Field, Outcome, Service};
 use futures::future::{Either, select};
 use http::Uri;
-use service::config::{ConfigError, variable};
+use service::config::{ConfigError, parsed_variable, variable};
 use service::health::Check;
 use spin_sdk::wasip3::http::client;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme};
 use spin_sdk::wasip3::wit_future;
+use std::num::NonZeroU16;
 use std::pin::pin;
 use std::time::Duration;
-
-/// How long a service may take over the head of its answer: longer than the 8 s that it gives itself, so that its
-/// own word comes first. Chaining has no limit of its own.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a service may take to say how it is.
 const HEALTH_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Where one service is.
+/// Where one service is, and how long it may take over the head of its answer: longer than the 8 s that it gives
+/// itself, if its own word is to come first. Chaining has no limit of its own.
 struct Address {
     scheme: Scheme,
     authority: String,
+    patience: Duration,
 }
 
 /// Where all services are.
@@ -57,21 +56,55 @@ pub enum Unanswered {
     /// It was reached, and what came back was no answer.
     #[error("the answer is broken: {0}")]
     Broken(String),
+    /// It failed at this request; of others that says nothing.
+    #[error("the service failed: {0}")]
+    Failed(String),
+}
+
+impl Unanswered {
+    /// What it says of the service.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unsendable | Self::Failed(_) => Outcome::Answered,
+            Self::Late | Self::Unreachable(_) | Self::Broken(_) => Outcome::Failed,
+        }
+    }
+}
+
+/// What an answer says of the service. A service that is up may be too busy, and says so, with a problem or with when to
+/// come back; a bare 502, 503 or 504 is the word of something in between, which does not reach it.
+#[must_use]
+pub fn outcome_of(answer: &Response) -> Outcome {
+    let is_bare = || {
+        let headers = answer.get_headers();
+        headers.get("retry-after").is_empty() && media_type(answer) != b"application/problem+json"
+    };
+    match answer.get_status_code() {
+        502..=504 if is_bare() => Outcome::Failed,
+        _ => Outcome::Answered,
+    }
 }
 
 impl Chain {
-    /// Reads where the services are.
+    /// Reads where the services are, and how long each may take.
     ///
     /// # Errors
-    /// If a variable is absent or is no address.
+    /// If a variable is absent or of no use.
     pub async fn from_variables() -> Result<Self, ConfigError> {
         Ok(Self {
-            auth: Address::from_variable("auth_url").await?,
-            catalog: Address::from_variable("catalog_url").await?,
-            ordering: Address::from_variable("ordering_url").await?,
-            payment: Address::from_variable("payment_url").await?,
-            delivery: Address::from_variable("delivery_url").await?,
+            auth: Address::from_variables("auth_url", "auth_timeout_seconds").await?,
+            catalog: Address::from_variables("catalog_url", "catalog_timeout_seconds").await?,
+            ordering: Address::from_variables("ordering_url", "ordering_timeout_seconds").await?,
+            payment: Address::from_variables("payment_url", "payment_timeout_seconds").await?,
+            delivery: Address::from_variables("delivery_url", "delivery_timeout_seconds").await?,
         })
+    }
+
+    /// How long `service` may take over the head of its answer.
+    #[must_use]
+    pub fn patience(&self, service: Service) -> Duration {
+        self.address(service).patience
     }
 
     /// Calls `service`. Its answer's body may still be on the way.
@@ -79,7 +112,7 @@ impl Chain {
     /// # Errors
     /// If there is no answer of the service.
     pub async fn call(&self, service: Service, call: Call<'_>) -> Result<Response, Unanswered> {
-        self.call_within(DEADLINE, service, call).await
+        self.call_within(self.patience(service), service, call).await
     }
 
     async fn call_within(
@@ -108,13 +141,19 @@ impl Chain {
 }
 
 impl Address {
-    async fn from_variable(name: &'static str) -> Result<Self, ConfigError> {
+    async fn from_variables(name: &'static str, timeout: &'static str) -> Result<Self, ConfigError> {
         let reason = "is no address like http://auth.spin.internal";
-        Self::parse(&variable(name).await?).ok_or(ConfigError { name, reason })
+        let (scheme, authority) = Self::parse(&variable(name).await?).ok_or(ConfigError { name, reason })?;
+        let seconds: NonZeroU16 = parsed_variable(timeout).await?;
+        Ok(Self {
+            scheme,
+            authority,
+            patience: Duration::from_secs(seconds.get().into()),
+        })
     }
 
     /// `None` if it holds more than scheme, host and port, which a grant could not name.
-    fn parse(url: &str) -> Option<Self> {
+    fn parse(url: &str) -> Option<(Scheme, String)> {
         let uri: Uri = url.trim().parse().ok()?;
         let scheme = match uri.scheme_str()? {
             "http" => Scheme::Http,
@@ -123,7 +162,7 @@ impl Address {
         };
         let authority = uri.authority()?.as_str().to_owned();
         let bare = uri.path() == "/" && uri.query().is_none() && !authority.contains('@');
-        bare.then_some(Self { scheme, authority })
+        bare.then_some((scheme, authority))
     }
 }
 
@@ -172,6 +211,7 @@ impl From<ErrorCode> for Unanswered {
             ErrorCode::ConnectionReadTimeout
             | ErrorCode::ConnectionWriteTimeout
             | ErrorCode::HttpResponseTimeout => Self::Late,
+            ErrorCode::InternalError(_) => Self::Failed(text),
             _ => Self::Broken(text),
         }
     }
@@ -220,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_address_is_a_scheme_and_a_host() {
-        let address = |url: &str| Address::parse(url).map(|address| address.authority);
+        let address = |url: &str| Address::parse(url).map(|(_, authority)| authority);
         assert_eq!(
             address("http://auth.spin.internal").as_deref(),
             Some("auth.spin.internal")

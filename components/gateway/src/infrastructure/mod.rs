@@ -1,5 +1,7 @@
-//! The way to the services: chained calls over `wasi:http`.
+//! The ways out: to the services, as chained calls over `wasi:http`, and to what all instances share, in Redis.
 
 mod chain;
+mod shared;
 
-pub use chain::{Asking, Call, Chain, Unanswered};
+pub use chain::{Asking, Call, Chain, Unanswered, outcome_of};
+pub use shared::SharedInRedis;

@@ -2,7 +2,7 @@
 
 use super::*;
 use futures::FutureExt as _;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
