@@ -95,6 +95,12 @@ impl<S: 'static> Router<S> {
         self.on(Method::POST, path, handler)
     }
 
+    /// Every route, in the order in which they were added.
+    pub fn routes(&self) -> impl Iterator<Item = (&Method, &'static str)> {
+        let paths = self.paths.iter();
+        paths.flat_map(|(path, route)| route.methods.iter().map(move |(method, _)| (method, *path)))
+    }
+
     /// Answers one request.
     async fn answer(&self, state: &'static S, mut request: Request) -> Response {
         let instance = request.instance();
