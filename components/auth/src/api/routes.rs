@@ -9,7 +9,10 @@ use service::bearer::{self, CHALLENGE};
 use service::health::{self, Health};
 use service::log::{self, Level};
 use service::router::Answer;
-use service::{Problem, Request, Response, Router};
+use service::{Fixed, Problem, Request, Response, Router};
+
+/// What all this takes and answers; a test holds it against the code.
+static DESCRIPTION: Fixed = Fixed::new("application/json", include_bytes!("../../openapi.json"));
 
 /// Everything that auth answers.
 #[must_use]
@@ -21,6 +24,7 @@ pub fn router() -> Router<Auth> {
         .get("/health", healthy)
         .get("/health/live", live)
         .get("/auth/health", healthy)
+        .get("/auth/openapi.json", described)
         .get("/internal/auth/health", healthy)
 }
 
@@ -87,4 +91,8 @@ async fn healthy(app: &'static Auth, _: Request) -> Answer {
 
 async fn live(_: &'static Auth, _: Request) -> Answer {
     Ok(health::live("auth"))
+}
+
+async fn described(_: &'static Auth, request: Request) -> Answer {
+    DESCRIPTION.answer(&request)
 }

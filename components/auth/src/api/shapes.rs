@@ -4,15 +4,21 @@
 use crate::application::{Register, SignedIn};
 use crate::domain::{Email, FullName, Password, User};
 use contracts::{Timestamp, UserId};
+#[cfg(test)]
+use description::values;
 use serde::{Deserialize, Serialize};
 use service::{FieldErrors, Problem};
 
 /// The body of `POST /auth/register`.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewUser))]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
+    #[cfg_attr(test, schema(schema_with = values::email))]
     email: String,
+    #[cfg_attr(test, schema(schema_with = values::new_password))]
     password: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::full_name))]
     full_name: Option<String>,
 }
 
@@ -35,6 +41,7 @@ impl NewUser {
 
 /// The body of `POST /auth/login`.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Credentials))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
     email: String,
@@ -50,6 +57,7 @@ impl Credentials {
 
 /// The answer to whoever has signed in.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SignedIn))]
 pub(super) struct SignedInBody {
     access_token: String,
     token_type: &'static str,
@@ -71,10 +79,12 @@ impl From<SignedIn> for SignedInBody {
 
 /// A user as they see themselves.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = User))]
 pub(super) struct UserBody {
     id: UserId,
     email: String,
     full_name: Option<String>,
+    #[cfg_attr(test, schema(schema_with = values::role))]
     role: &'static str,
     is_active: bool,
     created_at: Timestamp,
