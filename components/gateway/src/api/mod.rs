@@ -1,6 +1,9 @@
 //! The gateway over HTTP: what it passes on, what it answers itself, and which problem each failure is.
 
+#[cfg(test)]
+mod description;
 mod own;
+mod pages;
 mod pass;
 
 use crate::Gateway;
@@ -48,6 +51,7 @@ pub async fn handle(gateway: Result<&Gateway, ConfigError>, request: Request) ->
             own::answer(own::overview(&overview), &envelope)
         }
         Some(Route::Live) => own::answer(health::live("gateway"), &envelope),
+        Some(Route::Page(page)) => own::answer(pages::answer(page, &fields), &envelope),
         None => own::problem(Problem::no_route(), path, &envelope),
     }
 }

@@ -4,4 +4,4 @@ mod fields;
 mod route;
 
 pub use fields::{Envelope, Field};
-pub use route::{Route, Service, find};
+pub use route::{OWN, Page, Route, Service, find};
