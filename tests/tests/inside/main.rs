@@ -6,6 +6,7 @@ mod chaos;
 mod contract;
 mod crash_points;
 mod deadlines;
+mod description;
 mod events;
 mod faults;
 mod grants;
