@@ -13,16 +13,24 @@ use crate::process::Process;
 use crate::programs::on_path;
 use crate::progress::{Step, say};
 use crate::run::{Run, in_foreground};
+use crate::schemathesis;
 use crate::servers::{self, Kind, Servers, free_ports};
 use crate::shop::{Shop, close, ports};
 use crate::toolchain::cargo;
 use crate::up::try_lock;
+
+/// What Schemathesis draws from where nobody says otherwise: `main` is guarded by the same requests each time.
+const SCHEMATHESIS_SEED: u64 = 5;
 
 #[derive(clap::Args)]
 pub(crate) struct Test {
     /// Run the black-box tests against a shop that runs elsewhere, for example in Spin
     #[arg(long, value_name = "URL")]
     against: Option<String>,
+
+    /// Have Schemathesis draw other requests
+    #[arg(long, value_name = "NUMBER", default_value_t = SCHEMATHESIS_SEED)]
+    schemathesis_seed: u64,
 
     /// Run only tests whose name contains this
     filter: Vec<String>,
@@ -133,11 +141,15 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     let mut ground = Ground::lay(checkout, "test")?;
     builds::components_and_guests(checkout)?;
     builds::tests(checkout)?;
+    let schemathesis = schemathesis::find_or_install(checkout)?;
     ground.servers.await_all(&Kind::ALL)?;
     let shop = ground.open_shop()?;
     let mut command = runner(checkout, &test.filter);
     ground.describe(&mut command)?;
-    command.env("SHOP_TEST_BASE_URL", shop);
+    command
+        .env("SHOP_TEST_BASE_URL", shop)
+        .env("SHOP_TEST_SCHEMATHESIS", schemathesis)
+        .env("SHOP_TEST_SCHEMATHESIS_SEED", test.schemathesis_seed.to_string());
     pass(command)
 }
 
@@ -213,6 +225,23 @@ fn pass(command: Command) -> Result<()> {
     Ok(())
 }
 
+/// Has the tests that hold the descriptions against the code write them instead: first the services', of which the
+/// gateway's is made.
+pub(crate) fn describe(checkout: &Checkout) -> Result<()> {
+    let services = ["auth", "catalog", "ordering", "payment", "delivery"];
+    for packages in [&services[..], &["gateway", "description"]] {
+        let step = Step::start(format!("describing {}", packages.join(", ")));
+        let mut test = cargo(checkout);
+        test.args(["test", "--locked", "--release"]);
+        for package in packages {
+            test.args(["--package", package]);
+        }
+        test.args(["--", "the_file_"]).env("SHOP_WRITE_DESCRIPTIONS", "1");
+        builds::build(checkout, step, test, "describe")?;
+    }
+    Ok(())
+}
+
 /// Runs the bench on fresh servers.
 pub(crate) fn bench(checkout: &Checkout, bench: &Bench) -> Result<()> {
     if !checkout.root().join("bench/Cargo.toml").is_file() {
@@ -274,6 +303,7 @@ pub(crate) fn ci(checkout: &Checkout) -> Result<()> {
         checkout,
         &Test {
             against: None,
+            schemathesis_seed: SCHEMATHESIS_SEED,
             filter: Vec::new(),
         },
     )

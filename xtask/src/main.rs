@@ -12,6 +12,7 @@ mod process;
 mod programs;
 mod progress;
 mod run;
+mod schemathesis;
 mod secrets;
 mod servers;
 mod shop;
@@ -68,6 +69,8 @@ enum Task {
     Ci,
     /// Build the WebAssembly components only
     Components,
+    /// Write the API's descriptions anew, as the code has them
+    Describe,
     /// For tests: do something to one of the private servers
     #[command(hide = true)]
     Server(Server),
@@ -129,6 +132,7 @@ fn run(cli: &Cli) -> Result<()> {
         Task::Bench(bench) => checks::bench(&checkout, bench),
         Task::Ci => checks::ci(&checkout),
         Task::Components => builds::components(&checkout),
+        Task::Describe => checks::describe(&checkout),
         Task::Server(server) => server.run(&checkout),
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 /// One line of an order; exactly one of the two ids is there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct OrderLine {
     pub flower_id: Option<FlowerId>,
     pub bouquet_id: Option<BouquetId>,
@@ -20,6 +21,7 @@ pub struct OrderLine {
 
 /// An order was placed: payment is asked to collect its total.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct OrderCreated {
     pub order_id: OrderId,
     pub user_id: UserId,
@@ -33,12 +35,14 @@ pub struct OrderCreated {
 
 /// A timer of ordering's own: the order's payment deadline has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct PaymentDeadlinePassed {
     pub order_id: OrderId,
 }
 
 /// A timer of payment's own: a charge that a request started is looked up, should it have got no answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct ChargeLookUpDue {
     pub order_id: OrderId,
     pub payment_id: PaymentId,
@@ -46,6 +50,7 @@ pub struct ChargeLookUpDue {
 
 /// The provider took the money.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct PaymentCompleted {
     pub order_id: OrderId,
     pub payment_id: PaymentId,
@@ -57,6 +62,7 @@ pub struct PaymentCompleted {
 
 /// The provider declined.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct PaymentFailed {
     pub order_id: OrderId,
     pub payment_id: PaymentId,
@@ -68,6 +74,7 @@ pub struct PaymentFailed {
 
 /// What was taken for an order that was cancelled has been given back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct PaymentRefunded {
     pub order_id: OrderId,
     pub payment_id: PaymentId,
@@ -78,12 +85,14 @@ pub struct PaymentRefunded {
 
 /// Everything that the order needs is kept for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct StockReserved {
     pub order_id: OrderId,
 }
 
 /// Nothing is kept for the order: there is not enough of something.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct StockRejected {
     pub order_id: OrderId,
     /// `out_of_stock`.
@@ -92,6 +101,7 @@ pub struct StockRejected {
 
 /// An order is paid and its stock reserved: delivery is asked to ship it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct OrderPaid {
     pub order_id: OrderId,
     pub user_id: UserId,
@@ -100,6 +110,7 @@ pub struct OrderPaid {
 
 /// A shipment is on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct ShipmentCreated {
     pub order_id: OrderId,
     pub shipment_id: ShipmentId,
@@ -108,6 +119,7 @@ pub struct ShipmentCreated {
 
 /// The courier handed the shipment over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct ShipmentDelivered {
     pub order_id: OrderId,
     pub shipment_id: ShipmentId,
@@ -115,6 +127,7 @@ pub struct ShipmentDelivered {
 
 /// The shipment could not be delivered, and comes back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct ShipmentFailed {
     pub order_id: OrderId,
     pub shipment_id: ShipmentId,
@@ -124,6 +137,7 @@ pub struct ShipmentFailed {
 
 /// A timer of delivery's own: where delivery is automatic, the shipment arrives now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct DeliveryDue {
     pub order_id: OrderId,
     pub shipment_id: ShipmentId,
@@ -131,12 +145,14 @@ pub struct DeliveryDue {
 
 /// The saga came to its good end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct OrderCompleted {
     pub order_id: OrderId,
 }
 
 /// The order will never be delivered: stock and money go back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct OrderCancelled {
     pub order_id: OrderId,
     /// The order's `status_reason`: `out_of_stock`, `cancelled_by_user`, …
@@ -145,6 +161,7 @@ pub struct OrderCancelled {
 
 /// A flower is new, or its name, price or existence changed. Never sent for a change of stock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct FlowerChanged {
     pub flower_id: FlowerId,
     /// The flower's own version: of two changes, the higher is the newer.
@@ -156,6 +173,7 @@ pub struct FlowerChanged {
 
 /// A bouquet is new, or its name, price or existence changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct BouquetChanged {
     pub bouquet_id: BouquetId,
     /// The bouquet's own version: of two changes, the higher is the newer.
@@ -167,6 +185,7 @@ pub struct BouquetChanged {
 
 /// An event about an order is a dead letter: the order waits for an operator. The bridge's own word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct EventDeadLettered {
     pub order_id: OrderId,
     /// The dead event's type; `None` of one that cannot be read.
@@ -177,6 +196,7 @@ pub struct EventDeadLettered {
 
 /// An operator looked at a dead letter about an order. The bridge's own word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub struct DeadLetterResolved {
     pub order_id: OrderId,
     /// The dead event's type; `None` of one that cannot be read.
@@ -185,6 +205,19 @@ pub struct DeadLetterResolved {
     pub queue: String,
     /// `retried` or `discarded`.
     pub resolution: String,
+}
+
+/// What a description says of an event.
+#[cfg(feature = "description")]
+#[derive(Clone, Copy, Debug)]
+pub struct DescribedEvent {
+    pub event_type: &'static str,
+    pub source: &'static str,
+    pub routing_key: &'static str,
+    pub schema_version: u64,
+    /// The field of its data that is its subject, too.
+    pub about: &'static str,
+    pub queues: &'static [&'static str],
 }
 
 /// Data of a type or version that this program does not read.
@@ -273,6 +306,30 @@ macro_rules! events {
                     }),)+
                     other => Err(DecodeError::UnknownType(other.to_owned())),
                 }
+            }
+        }
+
+        #[cfg(feature = "description")]
+        impl Event {
+            /// Every event.
+            pub const DESCRIBED: &'static [DescribedEvent] = &[$(DescribedEvent {
+                event_type: stringify!($name),
+                source: $source,
+                routing_key: $key,
+                schema_version: $version,
+                about: stringify!($about),
+                queues: &[$($queue),*],
+            }),+];
+
+            /// The schema of every event's data, by its type, and of whatever they refer to.
+            #[must_use]
+            pub fn schemas() -> Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)> {
+                let mut schemas = Vec::new();
+                $(
+                    schemas.push((stringify!($name).to_owned(), <$name as utoipa::PartialSchema>::schema()));
+                    <$name as utoipa::ToSchema>::schemas(&mut schemas);
+                )+
+                schemas
             }
         }
 

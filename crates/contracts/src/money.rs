@@ -28,8 +28,12 @@ impl Currency {
     }
 }
 
+/// How many digits an amount may have before its point: such an amount always fits.
+const MAX_WHOLE_DIGITS: usize = 16;
+
 /// An amount that is never negative, in the currency's minor unit. In JSON
-/// `{"amount": "150.00", "currency": "RUB"}`, with exactly the currency's minor digits.
+/// `{"amount": "150.00", "currency": "RUB"}`, with up to 16 digits before the point and exactly the currency's minor
+/// digits after it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Money {
     minor: i64,
@@ -114,6 +118,9 @@ impl Money {
         if !all_digits(whole) || !all_digits(fraction) || fraction.len() != digits || leading_zero {
             return Err(format);
         }
+        if whole.len() > MAX_WHOLE_DIGITS {
+            return Err(InvalidMoney::TooLarge);
+        }
         let minor = format!("{whole}{fraction}")
             .parse()
             .map_err(|_| InvalidMoney::TooLarge)?;
@@ -197,6 +204,7 @@ mod tests {
             ("0.05", 5),
             ("150.00", 15_000),
             ("9999999.99", 999_999_999),
+            ("9999999999999999.99", 999_999_999_999_999_999),
         ] {
             let money = read(&format!("{text:?}")).unwrap();
             assert_eq!(money.minor(), minor);
@@ -222,6 +230,7 @@ mod tests {
             r#"" 1.00""#,
             r#""""#,
             "null",
+            r#""10000000000000000.00""#,
             r#""99999999999999999999.00""#,
         ];
         for amount in amounts {

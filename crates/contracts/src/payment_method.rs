@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// The methods of the simulated provider, named as a well-known card processor names its test cards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "description", derive(utoipa::ToSchema))]
 pub enum PaymentMethod {
     /// Succeeds.
     #[default]

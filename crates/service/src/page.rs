@@ -25,7 +25,7 @@ impl PageQuery {
 }
 
 fn bounded(query: &Query, name: &str, default: i64, min: i64, max: i64, errors: &mut FieldErrors) -> i64 {
-    let Some(text) = query.text(name) else {
+    let Some(text) = query.text(name, errors) else {
         return default;
     };
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

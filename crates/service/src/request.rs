@@ -130,7 +130,7 @@ impl Request {
             .ok_or_else(|| Problem::not_found(what))
     }
 
-    /// The query parameters, decoded. Of one that is given twice the last counts.
+    /// The query parameters, decoded.
     ///
     /// # Errors
     /// 400 if they are no percent-encoded UTF-8.
@@ -249,14 +249,16 @@ impl Query {
         pairs.collect::<Result<_, Problem>>().map(Self)
     }
 
-    /// The parameter `name` as it was written.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+    /// The parameter `name` as it was written. One that is given twice is noted in `errors`: which of the two is meant,
+    /// different readers of one request would judge differently.
+    pub fn text(&self, name: &str, errors: &mut FieldErrors) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(key, _)| key == name);
+        let (_, value) = values.next()?;
+        if values.next().is_some() {
+            errors.add(name, "must be given once");
+            return None;
+        }
+        Some(value)
     }
 
     /// The parameter `name` as a `T`; a value that is none is noted in `errors`.
@@ -265,7 +267,38 @@ impl Query {
         T: FromStr,
         T::Err: Display,
     {
-        self.text(name).and_then(|text| errors.check(name, text.parse()))
+        let text = self.text(name, errors)?;
+        errors.check(name, text.parse())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_read_decoded_and_refused_if_it_is_given_twice() {
+        let query = Query::parse("search=red%20rose+%2B&skip=1&skip=2&empty&=x").unwrap();
+        let mut errors = FieldErrors::new();
+        assert_eq!(query.text("search", &mut errors), Some("red rose +"));
+        assert_eq!(query.text("empty", &mut errors), Some(""));
+        assert_eq!(query.text("limit", &mut errors), None);
+        assert_eq!(query.parse_as::<u8>("limit", &mut errors), None);
+        let mut clean = FieldErrors::new();
+        std::mem::swap(&mut clean, &mut errors);
+        assert!(clean.finish(Some(())).is_ok());
+
+        assert_eq!(query.parse_as::<u8>("skip", &mut errors), None);
+        let problem = format!("{:?}", errors.finish(Some(())).unwrap_err());
+        assert!(problem.contains("given once"), "{problem}");
+    }
+
+    #[test]
+    fn a_query_that_is_no_utf8_is_malformed() {
+        assert_eq!(
+            Query::parse("search=%ff").err().map(|problem| problem.status),
+            Some(http::StatusCode::BAD_REQUEST)
+        );
     }
 }
 

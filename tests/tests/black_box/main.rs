@@ -5,6 +5,7 @@ mod accounts;
 mod catalog;
 mod compensation;
 mod delivery;
+mod description;
 mod gateway;
 mod idempotency;
 mod isolation;

@@ -7,6 +7,7 @@ mod chaos;
 mod contract;
 mod crash_points;
 mod deadlines;
+mod description;
 mod documents;
 mod events;
 mod faults;

@@ -1,5 +1,7 @@
 //! Auth over HTTP: routes, shapes, and which problem each refusal is.
 
+#[cfg(test)]
+mod description;
 mod routes;
 mod shapes;
 

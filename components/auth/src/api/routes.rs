@@ -14,9 +14,12 @@ use service::conditional::etag;
 use service::health::{self, Health};
 use service::log::{self, Level};
 use service::router::Answer;
-use service::{FieldErrors, IfMatch, PageQuery, Problem, Request, Response, Role, Router};
+use service::{FieldErrors, Fixed, IfMatch, PageQuery, Problem, Request, Response, Role, Router};
 
 const USER: &str = "user";
+
+/// What all this takes and answers; a test holds it against the code.
+static DESCRIPTION: Fixed = Fixed::new("application/json", include_bytes!("../../openapi.json"));
 
 /// Everything that auth answers.
 #[must_use]
@@ -33,6 +36,7 @@ pub fn router() -> Router<Auth> {
         .get("/health", healthy)
         .get("/health/live", live)
         .get("/auth/health", healthy)
+        .get("/auth/openapi.json", described)
         .get("/internal/auth/health", healthy)
 }
 
@@ -204,4 +208,8 @@ async fn healthy(app: &'static Auth, _: Request) -> Answer {
 
 async fn live(_: &'static Auth, _: Request) -> Answer {
     Ok(health::live("auth"))
+}
+
+async fn described(_: &'static Auth, request: Request) -> Answer {
+    DESCRIPTION.answer(&request)
 }

@@ -4,6 +4,8 @@
 use crate::application::{Login, Register, SignedIn};
 use crate::domain::{Claim, Email, FullName, Password, RefreshToken, User, UserPatch};
 use contracts::{Timestamp, UserId};
+#[cfg(test)]
+use description::values;
 use serde::{Deserialize, Serialize};
 use service::json::Patch;
 use service::{FieldErrors, Problem};
@@ -11,10 +13,14 @@ use std::net::IpAddr;
 
 /// The body of `POST /auth/register`.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewUser))]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
+    #[cfg_attr(test, schema(schema_with = values::email))]
     email: String,
+    #[cfg_attr(test, schema(schema_with = values::new_password))]
     password: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::full_name))]
     full_name: Option<String>,
 }
 
@@ -37,6 +43,7 @@ impl NewUser {
 
 /// The body of `POST /auth/login`.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Credentials))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
     email: String,
@@ -107,6 +114,7 @@ fn set<T>(errors: &mut FieldErrors, field: &str, patch: Patch<T>) -> Option<T> {
 
 /// The answer to whoever has signed in.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SignedIn))]
 pub(super) struct SignedInBody {
     access_token: String,
     token_type: &'static str,
@@ -135,10 +143,12 @@ impl From<SignedIn> for SignedInBody {
 
 /// A user as they see themselves, and an admin sees them.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = User))]
 pub(super) struct UserBody {
     id: UserId,
     email: String,
     full_name: Option<String>,
+    #[cfg_attr(test, schema(schema_with = values::role))]
     role: &'static str,
     is_active: bool,
     created_at: Timestamp,

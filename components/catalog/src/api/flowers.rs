@@ -20,7 +20,8 @@ pub(super) async fn list(app: &'static Catalog, request: Request) -> Answer {
     let query = request.query()?;
     let mut errors = FieldErrors::new();
     let page = PageQuery::read(&query, &mut errors);
-    let search = query.text("search").filter(|text| !text.is_empty());
+    let search = query.text("search", &mut errors);
+    let search = search.filter(|text| !text.is_empty());
     let filter = FlowerFilter {
         search: search.and_then(|text| errors.check("search", Search::try_from(text.to_owned()))),
         flower_type: query.parse_as("flower_type", &mut errors),

@@ -2,6 +2,8 @@
 
 mod bouquets;
 mod categories;
+#[cfg(test)]
+mod description;
 mod flowers;
 mod routes;
 mod shapes;

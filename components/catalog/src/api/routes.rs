@@ -12,7 +12,10 @@ use service::conditional::{etag, is_known};
 use service::encoding::takes_gzip;
 use service::health::{self, Health};
 use service::router::Answer;
-use service::{Problem, Request, Response, Role, Router, events};
+use service::{Fixed, Problem, Request, Response, Role, Router, events};
+
+/// What all this takes and answers; a test holds it against the code.
+static DESCRIPTION: Fixed = Fixed::new("application/json", include_bytes!("../../openapi.json"));
 
 /// Everything that the catalog answers.
 #[must_use]
@@ -36,6 +39,7 @@ pub fn router() -> Router<Catalog> {
         .get("/health", healthy)
         .get("/health/live", live)
         .get("/catalog/health", healthy)
+        .get("/catalog/openapi.json", described)
         .get("/internal/catalog/health", healthy)
         .post("/internal/catalog/events", take_events)
 }
@@ -103,4 +107,8 @@ async fn healthy(app: &'static Catalog, _: Request) -> Answer {
 
 async fn live(_: &'static Catalog, _: Request) -> Answer {
     Ok(health::live("catalog"))
+}
+
+async fn described(_: &'static Catalog, request: Request) -> Answer {
+    DESCRIPTION.answer(&request)
 }

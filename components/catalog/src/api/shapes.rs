@@ -6,6 +6,8 @@ use crate::domain::{
 };
 use bytes::Bytes;
 use contracts::{BouquetId, CategoryId, FlowerId, Money, Timestamp};
+#[cfg(test)]
+use description::values;
 use serde::{Deserialize, Serialize};
 use service::json::{Object, Patch};
 use service::{FieldErrors, Problem, StoreError};
@@ -73,13 +75,20 @@ fn word<T: std::str::FromStr<Err: Display>>(
 
 /// The body of `POST /catalog/flowers`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewFlower))]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewFlowerBody {
+    #[cfg_attr(test, schema(schema_with = values::name))]
     name: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::description))]
     description: Option<String>,
+    #[cfg_attr(test, schema(schema_with = values::price))]
     price: Money,
+    #[cfg_attr(test, schema(schema_with = values::stock))]
     stock_quantity: i64,
+    #[cfg_attr(test, schema(schema_with = values::flower_type))]
     flower_type: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::image_url))]
     image_url: Option<String>,
 }
 
@@ -109,14 +118,22 @@ impl TryFrom<NewFlowerBody> for NewFlower {
 
 /// The body of `PATCH /catalog/flowers/{id}`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FlowerPatch))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FlowerPatchBody {
+    #[cfg_attr(test, schema(schema_with = values::name))]
     name: Patch<String>,
+    #[cfg_attr(test, schema(schema_with = values::nullable::description))]
     description: Patch<String>,
+    #[cfg_attr(test, schema(schema_with = values::price))]
     price: Patch<Money>,
+    #[cfg_attr(test, schema(schema_with = values::stock))]
     stock_quantity: Patch<i64>,
+    #[cfg_attr(test, schema(schema_with = values::stock_delta))]
     stock_delta: Patch<i64>,
+    #[cfg_attr(test, schema(schema_with = values::flower_type))]
     flower_type: Patch<String>,
+    #[cfg_attr(test, schema(schema_with = values::nullable::image_url))]
     image_url: Patch<String>,
 }
 
@@ -144,12 +161,14 @@ impl TryFrom<FlowerPatchBody> for FlowerPatch {
 
 /// A flower as clients see it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Flower))]
 pub(super) struct FlowerBody {
     id: FlowerId,
     name: String,
     description: Option<String>,
     price: Money,
     stock_quantity: i32,
+    #[cfg_attr(test, schema(schema_with = values::flower_type))]
     flower_type: &'static str,
     image_url: Option<String>,
     created_at: Timestamp,
@@ -173,9 +192,12 @@ impl From<Flower> for FlowerBody {
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewBouquetItem))]
 #[serde(deny_unknown_fields)]
-struct NewItemBody {
+pub(super) struct NewItemBody {
+    #[cfg_attr(test, schema(schema_with = values::id))]
     flower_id: String,
+    #[cfg_attr(test, schema(schema_with = values::quantity))]
     quantity: i64,
 }
 
@@ -215,13 +237,20 @@ fn item(errors: &mut FieldErrors, position: usize, body: NewItemBody) -> Option<
 
 /// The body of `POST /catalog/bouquets`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewBouquet))]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewBouquetBody {
+    #[cfg_attr(test, schema(schema_with = values::name))]
     name: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::description))]
     description: Option<String>,
+    #[cfg_attr(test, schema(schema_with = values::price))]
     price: Money,
+    #[cfg_attr(test, schema(schema_with = values::id))]
     category_id: String,
+    #[cfg_attr(test, schema(schema_with = values::bouquet_items))]
     items: Vec<Object<NewItemBody>>,
+    #[cfg_attr(test, schema(schema_with = values::nullable::image_url))]
     image_url: Option<String>,
 }
 
@@ -251,13 +280,20 @@ impl TryFrom<NewBouquetBody> for NewBouquet {
 
 /// The body of `PATCH /catalog/bouquets/{id}`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = BouquetPatch))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct BouquetPatchBody {
+    #[cfg_attr(test, schema(schema_with = values::name))]
     name: Patch<String>,
+    #[cfg_attr(test, schema(schema_with = values::nullable::description))]
     description: Patch<String>,
+    #[cfg_attr(test, schema(schema_with = values::price))]
     price: Patch<Money>,
+    #[cfg_attr(test, schema(schema_with = values::id))]
     category_id: Patch<String>,
+    #[cfg_attr(test, schema(schema_with = values::bouquet_items))]
     items: Patch<Vec<Object<NewItemBody>>>,
+    #[cfg_attr(test, schema(schema_with = values::nullable::image_url))]
     image_url: Patch<String>,
 }
 
@@ -288,6 +324,7 @@ impl TryFrom<BouquetPatchBody> for BouquetPatch {
 
 /// A bouquet as clients see it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Bouquet))]
 pub(super) struct BouquetBody {
     id: BouquetId,
     name: String,
@@ -301,8 +338,10 @@ pub(super) struct BouquetBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = BouquetItem))]
 struct ItemBody {
     flower_id: FlowerId,
+    #[cfg_attr(test, schema(schema_with = values::quantity))]
     quantity: i32,
 }
 
@@ -328,9 +367,12 @@ impl From<Bouquet> for BouquetBody {
 
 /// The body of `POST /catalog/categories`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewCategory))]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewCategoryBody {
+    #[cfg_attr(test, schema(schema_with = values::name))]
     name: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::description))]
     description: Option<String>,
 }
 
@@ -348,9 +390,12 @@ impl TryFrom<NewCategoryBody> for NewCategory {
 
 /// The body of `PATCH /catalog/categories/{id}`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = CategoryPatch))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CategoryPatchBody {
+    #[cfg_attr(test, schema(schema_with = values::name))]
     name: Patch<String>,
+    #[cfg_attr(test, schema(schema_with = values::nullable::description))]
     description: Patch<String>,
 }
 
@@ -369,6 +414,7 @@ impl TryFrom<CategoryPatchBody> for CategoryPatch {
 
 /// A category as clients see it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Category))]
 pub(super) struct CategoryBody {
     id: CategoryId,
     name: String,

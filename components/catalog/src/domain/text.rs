@@ -55,8 +55,8 @@ macro_rules! texts {
 texts! {
     /// What a thing is called: 1 to 200 characters after trimming.
     Name(|text| bounded(text.trim(), 1, 200))
-    /// What is said of it: up to 5,000 characters after trimming.
-    Description(|text| bounded(text.trim(), 0, 5_000))
+    /// What is said of it: up to 5,000 characters, trimmed after they were counted.
+    Description(|text| bounded(text, 0, 5_000).map(|text| text.trim().to_owned()))
     /// Where its picture is: an absolute `http` or `https` URL of up to 2,048 characters.
     ImageUrl(|text| bounded(text, 1, 2_048).and_then(|text| if is_http_url(&text) { Ok(text) } else { Err(InvalidText::Url) }))
     /// What a client looks for: a literal part of a name, blanks included, of up to 100 characters.
@@ -84,8 +84,18 @@ fn is_authority(authority: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let numbered = address.is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
-    (named || numbered) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    let numbered = address.is_some_and(is_ipv6);
+    (named || numbered) && port.is_none_or(is_port)
+}
+
+/// An IPv6 address in hex digits alone: no picture needs an IPv4 address within one.
+fn is_ipv6(address: &str) -> bool {
+    !address.contains('.') && address.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+/// One to five digits of up to 65,535: `parse` alone would take a sign and any number of zeros.
+fn is_port(port: &str) -> bool {
+    port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
 
 /// Visible ASCII without what a URL must encode; `%` begins two hex digits.
@@ -121,6 +131,19 @@ mod tests {
     }
 
     #[test]
+    fn a_description_is_counted_as_it_was_sent_and_then_trimmed() {
+        let description = |text: String| Description::try_from(text).map(String::from);
+        assert_eq!(
+            description("  It smells \n".to_owned()),
+            Ok("It smells".to_owned())
+        );
+        assert_eq!(description("  ".to_owned()), Ok(String::new()));
+        assert!(description("ж".repeat(5_000)).is_ok());
+        assert!(description(" ".repeat(5_001)).is_err());
+        assert_eq!(description(" \0".to_owned()), Err(InvalidText::Null));
+    }
+
+    #[test]
     fn a_search_keeps_its_blanks_and_has_up_to_100_characters() {
         assert_eq!(Search::try_from(" r".to_owned()).unwrap().as_str(), " r");
         assert!(Search::try_from("ж".repeat(100)).is_ok());
@@ -134,6 +157,9 @@ mod tests {
             "http://example.com",
             "HTTPS://img.example.com:8443/a%20b/rose.png?size=2&x=[1]#top",
             "http://[::1]:80/rose.png",
+            "http://[2001:db8:1:2:3:4:5:6]/",
+            "https://example.com:65535",
+            "https://example.com:00080",
             "https://example.com?rose",
         ] {
             assert!(ImageUrl::try_from(url.to_owned()).is_ok(), "{url}");
@@ -148,6 +174,9 @@ mod tests {
             "https:///rose.png",
             "https://:80/",
             "https://example.com:99999/",
+            "https://example.com:65536/",
+            "https://example.com:+80/",
+            "https://example.com:000080/",
             "https://user:secret@example.com/",
             "javascript://example.com/%0aalert(1)",
             "data:image/png;base64,AA==",
@@ -158,6 +187,7 @@ mod tests {
             "https://пример.рф/",
             " https://example.com/",
             "https://[x]/",
+            "https://[::1.2.3.4]/",
             &long,
         ] {
             assert!(ImageUrl::try_from(url.to_owned()).is_err(), "{url}");

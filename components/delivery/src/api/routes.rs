@@ -11,12 +11,15 @@ use contracts::{OrderId, ShipmentId, UserId};
 use http::{StatusCode, header};
 use service::health::{self, Health};
 use service::router::Answer;
-use service::{Caller, FieldErrors, PageQuery, Problem, Request, Response, Role, Router, events};
+use service::{Caller, FieldErrors, Fixed, PageQuery, Problem, Request, Response, Role, Router, events};
 
 const WHAT: &str = "shipment";
 
 /// Who delivers, and sees every shipment.
 const STAFF: [Role; 2] = [Role::Courier, Role::Admin];
+
+/// What all this takes and answers; a test holds it against the code.
+static DESCRIPTION: Fixed = Fixed::new("application/json", include_bytes!("../../openapi.json"));
 
 /// Everything that delivery answers.
 #[must_use]
@@ -31,6 +34,7 @@ pub fn router() -> Router<Delivery> {
         .get("/health", healthy)
         .get("/health/live", live)
         .get("/delivery/health", healthy)
+        .get("/delivery/openapi.json", described)
         .get("/internal/delivery/health", healthy)
         .post("/internal/delivery/events", take_events)
 }
@@ -140,4 +144,8 @@ async fn healthy(app: &'static Delivery, _: Request) -> Answer {
 
 async fn live(_: &'static Delivery, _: Request) -> Answer {
     Ok(health::live("delivery"))
+}
+
+async fn described(_: &'static Delivery, request: Request) -> Answer {
+    DESCRIPTION.answer(&request)
 }

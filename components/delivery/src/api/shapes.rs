@@ -2,13 +2,17 @@
 
 use crate::domain::{FailureReason, Shipment};
 use contracts::{OrderId, ShipmentId, Timestamp, UserId};
+#[cfg(test)]
+use description::values;
 use serde::{Deserialize, Serialize};
 use service::{FieldErrors, Problem};
 
 /// The body of `POST /delivery/create`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewShipment))]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewShipment {
+    #[cfg_attr(test, schema(schema_with = values::id))]
     order_id: String,
 }
 
@@ -22,8 +26,10 @@ impl NewShipment {
 
 /// The body of `POST /delivery/{id}/fail`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DeliveryFailure))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Failure {
+    #[cfg_attr(test, schema(schema_with = values::failure_reason))]
     reason: String,
 }
 
@@ -35,18 +41,22 @@ impl Failure {
     }
 }
 
-/// The body of a request that says all by its path.
+/// The body of a request that says nothing but its path.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Nothing))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
 /// A shipment as clients see it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Shipment))]
 pub(super) struct ShipmentBody {
     id: ShipmentId,
     order_id: OrderId,
     user_id: UserId,
+    #[cfg_attr(test, schema(schema_with = values::shipment_status))]
     status: &'static str,
+    #[cfg_attr(test, schema(schema_with = values::tracking_number))]
     tracking_number: String,
     delivery_address: String,
     failure_reason: Option<String>,

@@ -1,6 +1,9 @@
 //! The gateway over HTTP: what it lets through and passes on, what it answers itself, and which problem each failure is.
 
+#[cfg(test)]
+mod description;
 mod own;
+mod pages;
 mod pass;
 
 use crate::Gateway;
@@ -77,6 +80,7 @@ pub async fn handle(gateway: Result<&Gateway, ConfigError>, request: Request) ->
             visit.answer(own::overview(&overview, redis, breakers))
         }
         Some(Route::Live) => visit.answer(health::live("gateway")),
+        Some(Route::Page(page)) => visit.answer(pages::answer(page, &fields)),
         None => visit.refuse(Problem::no_route()),
     }
 }

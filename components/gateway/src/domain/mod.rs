@@ -14,5 +14,5 @@ pub use breaker::{Breaker, Moment, Outcome, Word};
 pub use cors::Origins;
 pub use fields::{Envelope, Field, Flaw, inspect, value};
 pub use limit::{Draw, Limit, Limits, Policy, Setting, Standing, Tally, TooSoon};
-pub use route::{Errand, Route, Service, find};
+pub use route::{Errand, OWN, Page, Route, Service, find};
 pub use version::Retiring;

@@ -47,6 +47,17 @@ impl Service {
     }
 }
 
+/// A page of the gateway's own that is the same for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// The OpenAPI document of all services.
+    Description,
+    /// What shows it to people.
+    Reader,
+    ReaderScript,
+    ReaderStyle,
+}
+
 /// Who answers a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -54,6 +65,8 @@ pub enum Route {
     Health,
     /// The gateway, for itself.
     Live,
+    /// The gateway, with a page of its own.
+    Page(Page),
     /// A service, which knows the path without `prefix` (one of [`PREFIXES`], or empty).
     Service { service: Service, prefix: &'static str },
 }
@@ -80,13 +93,22 @@ impl Errand {
     }
 }
 
+/// The paths that the gateway answers itself; each prefix has its description.
+pub const OWN: [(&str, Route); 7] = [
+    ("/health", Route::Health),
+    ("/health/live", Route::Live),
+    ("/api/openapi.json", Route::Page(Page::Description)),
+    ("/api/v1/openapi.json", Route::Page(Page::Description)),
+    ("/docs", Route::Page(Page::Reader)),
+    ("/docs/reader.js", Route::Page(Page::ReaderScript)),
+    ("/docs/reader.css", Route::Page(Page::ReaderStyle)),
+];
+
 /// Who answers `path`, which is as the client wrote it, without its query.
 #[must_use]
 pub fn find(path: &str) -> Option<Route> {
-    match path {
-        "/health" => return Some(Route::Health),
-        "/health/live" => return Some(Route::Live),
-        _ => {}
+    if let Some((_, route)) = OWN.into_iter().find(|(own, _)| *own == path) {
+        return Some(route);
     }
     let (prefix, rest) = PREFIXES
         .into_iter()
@@ -181,7 +203,11 @@ mod tests {
             "/api/v1/v1/orders",
             "/api/health",
             "/health/",
-            "/docs",
+            "/docs/",
+            "/docs/x",
+            "/api/docs",
+            "/openapi.json",
+            "/api/openapi.json/",
             "/metrics",
             "/orders%2fx",
         ] {
@@ -232,6 +258,8 @@ mod tests {
     fn the_gateway_answers_for_itself() {
         assert_eq!(find("/health"), Some(Route::Health));
         assert_eq!(find("/health/live"), Some(Route::Live));
+        assert_eq!(find("/api/v1/openapi.json"), find("/api/openapi.json"));
+        assert_eq!(find("/docs"), Some(Route::Page(Page::Reader)));
     }
 
     proptest! {

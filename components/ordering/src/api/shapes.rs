@@ -3,6 +3,8 @@
 use crate::application::{PlaceOrder, StoredHistory, StoredHistoryItem};
 use crate::domain::{Address, Cart, CartLine, Customer, Order, OrderItem, Product, Quantity, StatusReason};
 use contracts::{BouquetId, FlowerId, Money, OrderId, OrderItemId, PaymentMethod, Timestamp, UserId};
+#[cfg(test)]
+use description::values;
 use serde::{Deserialize, Serialize};
 use service::idempotency::IdempotencyKey;
 use service::json::Object;
@@ -12,11 +14,16 @@ use uuid::Uuid;
 
 /// The body of `POST /orders`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewOrder))]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewOrder {
+    #[cfg_attr(test, schema(schema_with = values::order_items))]
     items: Vec<Object<NewLine>>,
+    #[cfg_attr(test, schema(schema_with = values::address))]
     delivery_address: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::payment_method))]
     payment_method: Option<String>,
+    #[cfg_attr(test, schema(schema_with = values::nullable::money))]
     expected_total: Option<Money>,
 }
 
@@ -92,10 +99,13 @@ impl NewLine {
 
 /// An order as clients see it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Order))]
 pub(super) struct OrderBody {
     id: OrderId,
     user_id: UserId,
+    #[cfg_attr(test, schema(schema_with = values::order_status))]
     status: &'static str,
+    #[cfg_attr(test, schema(schema_with = values::nullable::status_reason))]
     status_reason: Option<&'static str>,
     total_amount: Money,
     delivery_address: String,
@@ -107,10 +117,12 @@ pub(super) struct OrderBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OrderItem))]
 struct ItemBody {
     id: OrderItemId,
     flower_id: Option<FlowerId>,
     bouquet_id: Option<BouquetId>,
+    #[cfg_attr(test, schema(schema_with = values::quantity))]
     quantity: u32,
     price: Money,
 }
@@ -148,11 +160,13 @@ impl From<&Order> for OrderBody {
 
 /// The body of a request that says nothing but its path.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Nothing))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
 /// The body of `GET /orders/{id}/history`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = History))]
 pub(super) struct HistoryBody {
     items: Vec<HistoryItemBody>,
     /// Facts that are no change of status.
@@ -160,14 +174,18 @@ pub(super) struct HistoryBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = HistoryItem))]
 struct HistoryItemBody {
+    #[cfg_attr(test, schema(schema_with = values::order_status))]
     status: String,
     #[serde(flatten)]
     origin: OriginBody,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = HistoryNoteItem))]
 struct NoteBody {
+    #[cfg_attr(test, schema(schema_with = values::history_note))]
     note: String,
     #[serde(flatten)]
     origin: OriginBody,
@@ -175,9 +193,11 @@ struct NoteBody {
 
 /// When something happened, and what brought it about.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = HistoryOrigin))]
 struct OriginBody {
     at: Timestamp,
     cause: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::id))]
     event_id: Option<Uuid>,
     trace_id: String,
 }

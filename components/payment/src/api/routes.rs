@@ -10,7 +10,10 @@ use http::{StatusCode, header};
 use service::health::{self, Health};
 use service::idempotency::{self, Done, IdempotencyKey, KeptAnswer};
 use service::router::Answer;
-use service::{FieldErrors, PageQuery, Problem, Request, Response, Router, events, json};
+use service::{FieldErrors, Fixed, PageQuery, Problem, Request, Response, Router, events, json};
+
+/// What all this takes and answers; a test holds it against the code.
+static DESCRIPTION: Fixed = Fixed::new("application/json", include_bytes!("../../openapi.json"));
 
 /// Everything that payment answers.
 #[must_use]
@@ -22,6 +25,7 @@ pub fn router() -> Router<Payment> {
         .get("/health", healthy)
         .get("/health/live", live)
         .get("/payments/health", healthy)
+        .get("/payments/openapi.json", described)
         .get("/internal/payment/health", healthy)
         .post("/internal/payment/events", take_events)
 }
@@ -111,4 +115,8 @@ async fn healthy(app: &'static Payment, _: Request) -> Answer {
 
 async fn live(_: &'static Payment, _: Request) -> Answer {
     Ok(health::live("payment"))
+}
+
+async fn described(_: &'static Payment, request: Request) -> Answer {
+    DESCRIPTION.answer(&request)
 }

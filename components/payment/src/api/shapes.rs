@@ -3,15 +3,20 @@
 use crate::application::ProcessPayment;
 use crate::domain::{FailureReason, Payment};
 use contracts::{Money, OrderId, PaymentId, PaymentMethod, Timestamp, UserId};
+#[cfg(test)]
+use description::values;
 use serde::{Deserialize, Serialize};
 use service::trace::Traceparent;
 use service::{FieldErrors, IdempotencyKey, Problem};
 
 /// The body of `POST /payments/process`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = NewPayment))]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPayment {
+    #[cfg_attr(test, schema(schema_with = values::id))]
     order_id: String,
+    #[cfg_attr(test, schema(schema_with = values::nullable::payment_method))]
     payment_method: Option<String>,
 }
 
@@ -41,14 +46,17 @@ impl NewPayment {
 
 /// A payment as clients see it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Payment))]
 pub(super) struct PaymentBody {
     id: PaymentId,
     order_id: OrderId,
     user_id: UserId,
     amount: Money,
+    #[cfg_attr(test, schema(schema_with = values::payment_status))]
     status: &'static str,
     payment_method: PaymentMethod,
     transaction_id: Option<String>,
+    #[cfg_attr(test, schema(schema_with = values::nullable::payment_failure))]
     failure_reason: Option<&'static str>,
     created_at: Timestamp,
     updated_at: Timestamp,
