@@ -183,8 +183,8 @@ impl<'de> de::Visitor<'de> for MoneyVisitor {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     fn read(amount: &str) -> Result<Money, serde_json::Error> {
         serde_json::from_str(&format!(r#"{{"amount": {amount}, "currency": "RUB"}}"#))

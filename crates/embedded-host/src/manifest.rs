@@ -285,8 +285,8 @@ impl ComponentTable {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     const HEAD: &str = "spin_manifest_version = 2\n[application]\nname = \"test\"\n";
     const BODY: &str =

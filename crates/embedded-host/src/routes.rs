@@ -113,8 +113,8 @@ impl Router {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     fn router(routes: &[&str]) -> Router {
         Router::new(routes.iter().map(|raw| Route::parse(raw, raw).unwrap()).collect())

@@ -221,8 +221,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     fn declared(name: &str, default: Option<&str>) -> HashMap<String, Variable> {
         HashMap::from([(

@@ -211,8 +211,8 @@ fn check_unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     const GOOD: &str = r#"
         exchange = "shop"

@@ -83,9 +83,9 @@ fn version(tag: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     fn if_match(lines: &[&'static str]) -> IfMatch {
         let mut headers = HeaderMap::new();

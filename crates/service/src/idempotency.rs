@@ -290,9 +290,9 @@ pub async fn once(
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
     use futures::executor::block_on;
+    use proptest::prelude::*;
     use std::cell::RefCell;
 
     fn key_of(values: &[&[u8]]) -> Result<Option<String>, StatusCode> {

@@ -90,9 +90,9 @@ fn without_position(message: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
     use http::StatusCode;
+    use proptest::prelude::*;
 
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]

@@ -60,8 +60,8 @@ impl fmt::Display for Traceparent {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_traceparent_of_the_specification_is_taken_and_others_are_not() {

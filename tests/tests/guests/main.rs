@@ -206,7 +206,6 @@ async fn read_until_it_breaks(host: &Host, act: &str) -> Result<usize> {
         .send()
         .await?;
     ensure!(response.status() == 200, "{act}: {}", response.status());
-    let mut response = response;
     let mut length = 0;
     loop {
         match response.chunk().await {
@@ -303,8 +302,10 @@ async fn a_host_that_is_asked_to_end_answers_what_it_has_and_takes_nothing_new()
     let mut host = Host::start(&[]).await?;
     let address = host.base.trim_start_matches("http://").to_owned();
     let mut slow = TcpStream::connect(&address).await?;
-    slow.write_all(b"POST /tame/age HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
-        .await?;
+    slow.write_all(
+        b"POST /tame/age HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n",
+    )
+    .await?;
     // Once it is told to go on, its request is being worked on.
     let mut told = [0; 25];
     slow.read_exact(&mut told).await?;

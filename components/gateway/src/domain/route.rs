@@ -97,8 +97,8 @@ fn is_dots(segment: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use super::*;
+    use proptest::prelude::*;
 
     fn leads_to(path: &str) -> Option<(Service, &str)> {
         match find(path) {

@@ -1,9 +1,9 @@
 //! A guest that does, by the path it is asked for, what a host must survive or refuse. Addresses come in `x-address`;
 //! the answer's body says what became of them.
 
-use bytes::Bytes;
 use ::http::header::CONTENT_LENGTH;
 use ::http::{HeaderValue, Response, StatusCode};
+use bytes::Bytes;
 use http_body::{Body, Frame};
 use spin_sdk::http::{IntoResponse, Request};
 #[cfg(target_family = "wasm")]
