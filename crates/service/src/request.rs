@@ -275,6 +275,7 @@ impl Query {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_parameter_is_read_decoded_and_refused_if_it_is_given_twice() {

@@ -206,7 +206,6 @@ async fn read_until_it_breaks(host: &Host, act: &str) -> Result<usize> {
         .send()
         .await?;
     ensure!(response.status() == 200, "{act}: {}", response.status());
-    let mut response = response;
     let mut length = 0;
     loop {
         match response.chunk().await {
