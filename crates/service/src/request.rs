@@ -23,9 +23,6 @@ pub const PREFIX_HEADER: HeaderName = HeaderName::from_static("x-forwarded-prefi
 /// Names a request in answers and logs.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// W3C Trace Context.
-pub const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static("traceparent");
-
 /// The prefixes that the gateway serves the services under.
 pub const PREFIXES: [&str; 2] = ["/api/v1", "/api"];
 
@@ -56,9 +53,7 @@ impl Request {
         let (parts, body) = request.into_parts();
         let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let prefix = text(PREFIX_HEADER).and_then(|sent| PREFIXES.into_iter().find(|known| *known == sent));
-        let trace = text(TRACEPARENT_HEADER)
-            .and_then(Traceparent::parse)
-            .unwrap_or_else(Traceparent::random);
+        let trace = Traceparent::of_request(&parts.headers);
         Self {
             method: parts.method,
             path: parts.uri.path().to_owned(),

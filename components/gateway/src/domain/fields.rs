@@ -19,6 +19,9 @@ const CONNECTION: &str = "connection";
 /// What the host tells of the client: `10.0.0.1:51234`.
 const HOST_CLIENT_ADDRESS: &str = "spin-client-addr";
 
+/// The trace for the services: a host that traces by itself writes over the other (docs/spin.md).
+const PRIVATE_TRACEPARENT: &str = "x-shop-traceparent";
+
 /// The client's address for the services, who believe it on a chained call alone.
 const CLIENT_ADDRESS: &str = "x-shop-client-addr";
 
@@ -73,6 +76,7 @@ impl Envelope {
         let mut set = |name: &str, value: &str| fields.push((name.to_owned(), value.as_bytes().to_vec()));
         set(REQUEST_ID, &self.request_id);
         set(TRACEPARENT, self.trace.as_str());
+        set(PRIVATE_TRACEPARENT, self.trace.as_str());
         if !prefix.is_empty() {
             set(PREFIX, prefix);
         }
@@ -181,6 +185,7 @@ mod tests {
             ("tracestate", "a=b"),
         ];
         let mut expected = fields(&sent);
+        expected.extend(fields(&[("x-shop-traceparent", TRACE)]));
         let mut got = forwarded(&sent, "");
         expected.sort();
         got.sort();
@@ -207,7 +212,10 @@ mod tests {
             "",
         );
         let names: Vec<_> = got.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["accept", "x-request-id", "traceparent"]);
+        assert_eq!(
+            names,
+            ["accept", "x-request-id", "traceparent", "x-shop-traceparent"]
+        );
     }
 
     #[test]
@@ -216,6 +224,11 @@ mod tests {
             &[
                 ("X-Forwarded-Prefix", "/evil"),
                 ("x-shop-client-addr", "6.6.6.6"),
+                (
+                    "x-shop-traceparent",
+                    "00-66666666666666666666666666666666-6666666666666666-01",
+                ),
+                ("traceparent", TRACE),
                 ("X-Shop-Anything", "1"),
                 ("spin-full-url", "http://evil/"),
                 ("spin-client-addr", "6.6.6.6:6"),
@@ -225,6 +238,7 @@ mod tests {
         );
         assert_eq!(value(&got, "x-forwarded-prefix"), Some("/api/v1"));
         assert_eq!(value(&got, "x-shop-client-addr"), Some("10.0.0.1"));
+        assert_eq!(value(&got, "x-shop-traceparent"), Some(TRACE));
         assert!(!got.iter().any(|(name, _)| name.starts_with("spin-")));
         assert_eq!(value(&got, "x-shop-anything"), None);
     }
