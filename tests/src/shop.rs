@@ -46,6 +46,8 @@ pub struct Shop {
     host: Option<Child>,
     relays: Vec<Child>,
     port: u16,
+    metrics: u16,
+    relay_metrics: Vec<u16>,
     links: Option<Links>,
 }
 
@@ -100,6 +102,7 @@ impl Shop {
         let port = free_port()?;
         let base = format!("http://127.0.0.1:{port}");
         let (host, relays) = (None, Vec::new());
+        let (metrics, relay_metrics) = (free_port()?, Vec::new());
         let shop = Self {
             base,
             name,
@@ -109,6 +112,8 @@ impl Shop {
             host,
             relays,
             port,
+            metrics,
+            relay_metrics,
             links,
         };
         shop.write_files()?;
@@ -252,7 +257,7 @@ impl Shop {
     fn serve_with(&self, command: &mut Command) -> Result<()> {
         let variables = format!("@{}", self.folder.join("variables.toml").display());
         let listen = format!("127.0.0.1:{}", self.port);
-        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let metrics = format!("127.0.0.1:{}", self.metrics);
         command.args([
             "--variable",
             &variables,
@@ -285,7 +290,9 @@ impl Shop {
     /// # Errors
     /// If it cannot be spawned.
     pub async fn start_relay(&mut self, environment: &[(&str, &str)]) -> Result<()> {
-        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let port = free_port()?;
+        self.relay_metrics.push(port);
+        let metrics = format!("127.0.0.1:{port}");
         let mut command = self.bridge()?;
         command.args(["relay", "--events-url", &self.base, "--metrics-listen", &metrics]);
         self.relay_with(&mut command)?;
@@ -305,6 +312,13 @@ impl Shop {
         command.env("SHOP_AMQP_URL", broker.as_str());
         command.env("SHOP_EVENTS_KEY", &self.events_key);
         Ok(())
+    }
+
+    /// Where Prometheus finds the metrics of the host, or of `up`, and of each relay that was started.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<String> {
+        let ports = std::iter::once(&self.metrics).chain(&self.relay_metrics);
+        ports.map(|port| format!("127.0.0.1:{port}")).collect()
     }
 
     /// The relays, oldest first.
@@ -462,6 +476,14 @@ impl Shop {
 
     fn log_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.log"))
+    }
+
+    /// All that a process has logged.
+    ///
+    /// # Errors
+    /// If it was never started.
+    pub fn whole_log(&self, name: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(self.log_path(name))?)
     }
 
     /// The end of a process' log.

@@ -1,6 +1,7 @@
 //! The shop from the inside: what stands in the tables and at the broker, events handed over by hand, and faults.
 //! Each test has a shop of its own; they run one after another, for some of them stop the servers below.
 
+mod alerts;
 mod audit;
 mod chaos;
 mod contract;
@@ -9,14 +10,17 @@ mod deadlines;
 mod events;
 mod faults;
 mod grants;
+mod logs;
 mod operator;
 mod plans;
 mod provider;
 mod races;
 mod relays;
+mod status;
 mod steps;
 mod stock;
 mod torture;
+mod traces;
 
 use anyhow::{Context, Result};
 use contracts::{EventId, FlowerChanged, FlowerId, Money, OrderId};
