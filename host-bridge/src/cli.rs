@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Load demo data; safe to repeat
     Seed(Seed),
+    /// Show the shop at a glance: what is unwell, what waits where; ends with 1 if something is amiss
+    Status(Status),
     /// Look at what no service or queue would take, and say what is to become of it
     #[command(subcommand)]
     DeadLetters(DeadLetters),
@@ -108,6 +110,14 @@ pub(crate) struct ProcessArgs {
         value_name = "ADDRESS"
     )]
     pub(crate) metrics_listen: SocketAddr,
+
+    /// Where spans are sent to, by OTLP over HTTP: `http://collector:4318`; without it nothing is traced
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+
+    /// Of the traces that begin here, which part is recorded, 0 to 1; a caller's own trace is as the caller says
+    #[arg(long, env = "SHOP_TRACE_RATIO", default_value = "0.1", value_parser = part, value_name = "PART")]
+    pub(crate) trace_ratio: f64,
 
     /// How many seconds the end may take once it is asked for; what is not done by then is cut off
     #[arg(long, env = "SHOP_DRAIN_TIMEOUT", default_value = "20", value_parser = seconds, value_name = "SECONDS")]
@@ -351,6 +361,29 @@ pub(crate) struct Seed {
     pub(crate) folder: PathBuf,
 }
 
+#[derive(Args)]
+pub(crate) struct Status {
+    /// Where the gateway answers
+    #[arg(
+        long,
+        env = "SHOP_URL",
+        default_value = "http://127.0.0.1:8000",
+        value_name = "URL"
+    )]
+    pub(crate) shop_url: String,
+
+    /// RabbitMQ, to look at its queues: `amqp://user:…@host/vhost`
+    #[arg(long, env = "SHOP_AMQP_URL", hide_env_values = true, value_name = "URL")]
+    pub(crate) amqp_url: Option<String>,
+
+    /// For programs: an object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) outboxes: OutboxArgs,
+}
+
 #[derive(Subcommand)]
 pub(crate) enum DeadLetters {
     /// List what waits for an operator, oldest first
@@ -549,6 +582,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+fn part(text: &str) -> Result<f64, String> {
+    let part: f64 = text.parse().map_err(|_| "a number is needed")?;
+    (0.0..=1.0)
+        .contains(&part)
+        .then_some(part)
+        .ok_or("it lies between 0 and 1".to_owned())
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
     seconds(text).and_then(|interval| {
         let enough = interval >= Duration::from_secs(1);
@@ -605,6 +646,8 @@ mod tests {
         assert!(line.contains("--reason"), "{line}");
         let line = wrong(&["dead-letters", "show", "parcel:1", "--database-url", "x"]);
         assert!(line.contains("letter:45"), "{line}");
+        let line = wrong(&["serve", "--trace-ratio", "1.5"]);
+        assert!(line.contains("between 0 and 1"), "{line}");
         let line = wrong(&["rely"]);
         assert!(line.contains("rely") && !line.contains('\n'), "{line}");
     }

@@ -1,6 +1,6 @@
 //! The one native process of the shop: serves its components (`serve`), carries events between outbox tables, RabbitMQ
 //! and services (`relay`), or both (`up`); prepares databases (`migrate`, `seed`); and is what an operator works with
-//! (`dead-letters`, `replay`, `audit`). What it does lives in the crates `embedded-host` and `relay`; here are the command line,
+//! (`status`, `dead-letters`, `replay`, `audit`). What it does lives in the crates `embedded-host` and `relay`; here are the command line,
 //! the wiring, logs, metrics and signals.
 
 mod audit;
@@ -16,6 +16,7 @@ mod replay;
 mod run;
 mod seed;
 mod signals;
+mod status;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -72,6 +73,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Up(up) => run::up(up, secrets).await,
             Command::Migrate(migrate) => migrate::migrate(migrate, secrets).await,
             Command::Seed(seed) => seed::seed(seed).await,
+            Command::Status(status) => status::status(status).await,
             Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
             Command::Replay(replay) => replay::replay(replay).await,
             Command::Audit(audit) => audit::audit(audit).await,

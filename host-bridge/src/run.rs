@@ -15,13 +15,18 @@ use tokio::time::Instant;
 pub(crate) async fn serve(serve: Serve, secrets: Secrets) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     observe::metrics(serve.process.metrics_listen)?;
+    let spans = observe::spans(&serve.process)?;
     let config = host_config(serve.host, None, secrets);
     let Some(host) = signals.unless(Host::start(config)).await else {
         return Ok(());
     };
     let host = host?;
     signals.next().await;
-    signals.drain(host.drain(serve.process.drain_timeout)).await
+    let end = async {
+        host.drain(serve.process.drain_timeout).await;
+        observe::end(spans).await;
+    };
+    signals.drain(end).await
 }
 
 /// Carries events until a signal comes.
@@ -29,12 +34,17 @@ pub(crate) async fn relay(relay: Relay, secrets: Secrets) -> anyhow::Result<()> 
     let mut signals = Signals::listen()?;
     let config = bridge_config(relay.bridge, relay.events_url, secrets)?;
     observe::metrics(relay.process.metrics_listen)?;
+    let spans = observe::spans(&relay.process)?;
     let Some(bridge) = signals.unless(Bridge::start(config)).await else {
         return Ok(());
     };
     let bridge = bridge?;
     signals.next().await;
-    signals.drain(bridge.drain(relay.process.drain_timeout)).await
+    let end = async {
+        bridge.drain(relay.process.drain_timeout).await;
+        observe::end(spans).await;
+    };
+    signals.drain(end).await
 }
 
 /// Both, until a signal comes. What a component writes wakes the relay at once.
@@ -43,6 +53,7 @@ pub(crate) async fn up(up: Up, secrets: Secrets) -> anyhow::Result<()> {
     // Everything that can be wrong without a server is found before one is asked.
     let mut config = bridge_config(up.bridge, String::new(), secrets)?;
     observe::metrics(up.process.metrics_listen)?;
+    let spans = observe::spans(&up.process)?;
     let nudge: Arc<OnceLock<Nudge>> = Arc::default();
     let host = host_config(up.host, Some(waking(nudge.clone())), secrets);
     let Some(host) = signals.unless(Host::start(host)).await else {
@@ -64,6 +75,7 @@ pub(crate) async fn up(up: Up, secrets: Secrets) -> anyhow::Result<()> {
             .drain(until.saturating_duration_since(Instant::now()))
             .await;
         host.drain(until.saturating_duration_since(Instant::now())).await;
+        observe::end(spans).await;
     };
     signals.drain(end).await
 }

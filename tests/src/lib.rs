@@ -2,6 +2,7 @@
 //! for a condition. `cargo xtask test` provides the environment; nothing here skips a test that lacks it.
 
 pub mod actors;
+pub mod collector;
 pub mod environment;
 pub mod events;
 pub mod eventually;
@@ -9,5 +10,6 @@ pub mod proxy;
 pub mod shop;
 
 pub use actors::{Actor, Answer};
+pub use collector::Collector;
 pub use eventually::eventually;
 pub use shop::Shop;

@@ -10,7 +10,7 @@ use crate::addresses::Addresses;
 use crate::builds;
 use crate::checkout::Checkout;
 use crate::process::Process;
-use crate::programs::on_path;
+use crate::programs::{self, Need, on_path};
 use crate::progress::{Step, say};
 use crate::run::{Run, in_foreground};
 use crate::schemathesis;
@@ -54,6 +54,14 @@ pub(crate) struct Bench {
     args: Vec<String>,
 }
 
+/// What one test has the alert rules tried in. Without it that test says so and checks less.
+const PROMETHEUS: Need = Need {
+    title: "Prometheus",
+    debian: "prometheus",
+    homebrew: "prometheus",
+    present: || on_path("prometheus").is_some(),
+};
+
 /// Fresh servers for one run; they stop when it ends, however it ends.
 struct Ground<'a> {
     checkout: &'a Checkout,
@@ -70,6 +78,9 @@ impl<'a> Ground<'a> {
         let lock = try_lock(&folder.with_extension("lock"))?
             .with_context(|| format!("another `cargo xtask {name}` is at it in this checkout"))?;
         servers::install(checkout, &Kind::ALL)?;
+        if name == "test" {
+            programs::ensure_if_possible(checkout, &PROMETHEUS);
+        }
         if folder.join("servers.json").exists() {
             Servers::open(folder.clone())?.stop_all()?;
         }

@@ -94,6 +94,17 @@ pub(crate) fn ensure(checkout: &Checkout, needs: &[Need]) -> Result<()> {
     bail!("not installed: {titles}; install with your system's package manager");
 }
 
+/// The same for something that can be done without: says so if it is not to be had.
+pub(crate) fn ensure_if_possible(checkout: &Checkout, need: &Need) {
+    if (need.present)() || (may_install() && install(checkout, &[need.debian]).is_ok()) {
+        return;
+    }
+    progress::say(&format!(
+        "{} is not installed: what needs it is not checked",
+        need.title
+    ));
+}
+
 /// Installs Debian packages without starting the services that are in them.
 pub(crate) fn install(checkout: &Checkout, packages: &[&str]) -> Result<()> {
     let step = Step::start(format!("installing {}", packages.join(", ")));

@@ -71,7 +71,6 @@ points! {
     RelayMarked = "relay.marked",
     /// Rows that cannot be published are put off, or parked.
     RelayBackedOff = "relay.backed_off",
-    RelayCounted = "relay.counted",
 
     ShuttleBounded = "shuttle.bounded",
     ShuttleConsuming = "shuttle.consuming",
@@ -109,6 +108,10 @@ points! {
     LookoutSet = "lookout.set",
     LettersCounted = "lookout.letters_counted",
     ParkedCounted = "lookout.parked_counted",
+    /// How much waits in an outbox is known.
+    DepthCounted = "lookout.depth_counted",
+    /// What a service says of itself in its view `gauges` is read.
+    GaugesRead = "lookout.gauges_read",
     /// This bridge is the one that tells of parked rows, or another is.
     LookoutLeads = "lookout.leads",
     ParkedSeen = "lookout.parked_seen",

@@ -20,6 +20,7 @@ use crate::headers::{self, RouteHeaders};
 use crate::meters::Meters;
 use crate::pool::{Class, Pool, Refusal};
 use crate::problem::{Origin, Problem, full};
+use crate::trace;
 
 /// A longer answer is streamed, a shorter one sent in one piece: head and body leave in one write.
 const MAX_WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
@@ -73,10 +74,12 @@ impl Component {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let arrived = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let mut span = trace::arrived(&self.name, &mut parts, visit.client);
         let origin = Origin::of(&parts);
-        let may_write = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let response = match self.attempt(parts, body, visit).await {
+        let method = parts.method.clone();
+        let may_write = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let mut response = match self.attempt(parts, body, visit).await {
             Ok(response) => {
                 if may_write
                     && response.status().as_u16() < 500
@@ -87,11 +90,14 @@ impl Component {
                 response
             }
             Err(problem) => {
-                tracing::debug!(component = %self.name, path = origin.path(), ?problem, "the host answered itself");
+                let trace_id = span.context().map(|context| context.trace_id());
+                tracing::debug!(component = %self.name, trace_id, path = origin.path(), ?problem, "the host answered itself");
                 problem.into_response(&origin)
             }
         };
-        self.meters.answered(response.status(), arrived.elapsed());
+        let route = trace::answered(&mut span, &method, &mut response);
+        self.meters
+            .answered(&method, route.as_deref(), response.status(), arrived.elapsed());
         reached(Point::HostAnswered);
         response
     }

@@ -54,9 +54,17 @@ impl RouteHeaders {
     }
 }
 
+/// The address that Spin gives the caller of a chained call.
+pub(crate) const CHAINED: HeaderValue = HeaderValue::from_static("0.0.0.0:0");
+
+/// Whether a component of this process is the client, and not somebody at the other end of a connection.
+pub(crate) fn is_chained(client: &HeaderValue) -> bool {
+    *client == CHAINED
+}
+
 /// A client's address as a header; formatted once per connection.
 pub(crate) fn client_header(client: SocketAddr) -> HeaderValue {
-    HeaderValue::try_from(client.to_string()).unwrap_or(HeaderValue::from_static("0.0.0.0:0"))
+    HeaderValue::try_from(client.to_string()).unwrap_or(HeaderValue::from_static("0.0.0.0:1"))
 }
 
 /// Makes an arrived request what Spin would hand on. The error says why Spin would not take it.

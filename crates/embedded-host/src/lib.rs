@@ -25,6 +25,7 @@ mod problem;
 mod routes;
 mod server;
 mod start;
+mod trace;
 mod variables;
 mod wire;
 

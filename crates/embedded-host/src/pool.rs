@@ -25,6 +25,7 @@ use crate::config::{Limits, Reuse};
 use crate::imports::{Guest, Surroundings};
 use crate::lane::{Bell, Lane, Lanes, stand_back};
 use crate::meters::Meters;
+use crate::trace;
 
 /// Why a request got no answer from its component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -705,13 +706,22 @@ async fn answer(
     job: Job,
     _working: Working,
 ) -> wasmtime::Result<u64> {
-    let prepared = accessor.with(|mut access| {
+    let context = trace::of(&job.request);
+    let (prepared, task) = accessor.with(|mut access| {
         let mut store = access.as_context_mut();
         // A full tick from now, or a guest that slept would give way before it has begun.
         store.set_epoch_deadline(1);
-        Prepared::new(store, proxy, job.request, Guest::http, job.answer)
+        let prepared = Prepared::new(store, proxy, job.request, Guest::http, job.answer)?;
+        // By its task a call of the guest is known to be this request's.
+        let Prepared::P3 { call, .. } = &prepared;
+        let task = call.task();
+        access.get().traced.extend(context.map(|context| (task, context)));
+        wasmtime::error::Ok((prepared, task))
     })?;
     prepared.run(accessor, std::future::pending()).await?;
+    if context.is_some() {
+        accessor.with(|mut access| access.get().traced.remove(&task));
+    }
     Ok(job.number)
 }
 

@@ -107,6 +107,9 @@ fn surround_one(
     for (name, template) in &entry.variables {
         values.insert(name.clone(), variables.render(template)?);
     }
+    meters
+        .postgres_limit
+        .set(config.limits.postgres_connections.max(1) as f64);
     Ok(Surroundings {
         component: name.into(),
         variables: values,

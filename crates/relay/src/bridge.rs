@@ -124,6 +124,7 @@ impl Bridge {
         let nudge = Nudge(Arc::new(
             outboxes.map(|name| (name.clone(), Arc::default())).collect(),
         ));
+        crate::metrics::begin(&topology);
         let mut bridge = Self {
             nudge,
             drain: CancellationToken::new(),

@@ -131,6 +131,38 @@ impl Broker {
         self.inner.open(&mut slot.connection).await.map(drop)
     }
 
+    /// How many messages are ready in each of these queues and how many consumers it has; `None` for one that is not
+    /// there. Over a connection of its own, and declares nothing.
+    ///
+    /// # Errors
+    /// If there is no connection to be had.
+    pub(crate) async fn glance(&self, queues: &[&str]) -> Result<Vec<Option<(u32, u32)>>, Unreachable> {
+        let connection = self.inner.dial().await?;
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let mut seen = Vec::with_capacity(queues.len());
+        for queue in queues {
+            // A queue that is not there ends the channel.
+            let channel = within(Point::ChannelOpened, connection.create_channel()).await?;
+            let Ok(name) = short(queue) else {
+                seen.push(None);
+                continue;
+            };
+            let asked = channel.queue_declare(name, passive, FieldTable::default());
+            let queue = within(Point::QueueDeclared, asked).await;
+            seen.push(
+                queue
+                    .ok()
+                    .map(|queue| (queue.message_count(), queue.consumer_count())),
+            );
+        }
+        let goodbye = connection.close(200, ShortString::from("seen"));
+        let _ = within(Point::BrokerClosed, goodbye).await;
+        Ok(seen)
+    }
+
     /// Whether the broker has asked this connection to publish nothing (it is short of memory or disk).
     pub(crate) fn is_blocked(&self) -> bool {
         // Somebody is connecting: not blocked, lost.
@@ -166,14 +198,15 @@ impl Inner {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, Unreachable> {
+    async fn dial(&self) -> Result<Connection, Unreachable> {
         let properties =
             ConnectionProperties::default().with_connection_name(LongString::from(self.name.as_str()));
-        let connection = within(
-            Point::BrokerConnected,
-            Connection::connect_uri(self.uri.clone(), properties),
-        )
-        .await?;
+        let connected = Connection::connect_uri(self.uri.clone(), properties);
+        within(Point::BrokerConnected, connected).await
+    }
+
+    async fn connect(&self) -> Result<Connection, Unreachable> {
+        let connection = self.dial().await?;
         let channel = within(Point::ChannelOpened, connection.create_channel()).await?;
         within(Point::Declared, declare(&channel, &self.topology)).await?;
         let end = channel.close(200, ShortString::from("declared"));

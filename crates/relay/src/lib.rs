@@ -18,6 +18,7 @@ pub mod outbox;
 mod prune;
 pub mod shuttle;
 pub mod topology;
+mod trace;
 
 pub use backoff::Backoff;
 pub use bridge::{Bridge, Config, Nudge, StartError};

@@ -1,5 +1,7 @@
 //! Looks every few seconds at what waits for an operator: counts it for `/metrics`, and tells of rows that were parked,
-//! or are parked no longer.
+//! or are parked no longer. It also says how much waits in each outbox, which is asked of Postgres alone: so it is told
+//! while the broker is away and no relay is at work. And what a service says of itself: a view `gauges` in its schema, of
+//! names, labels and values.
 //!
 //! A row is parked in its service's database, which need not be the bridge's own, and it is un-parked by whoever may
 //! write there. So nothing is told where that happens: what is parked is compared with what was told
@@ -11,11 +13,13 @@ use crate::database::{self, DatabaseError, in_schema, within};
 use crate::notices::{self, About, Notice};
 use crate::operator::outbox_name;
 use crash_points::Point;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -41,6 +45,8 @@ struct Sight {
     own: Client,
     /// By the service; `None` is the bridge's own.
     outboxes: Vec<(String, Option<Client>)>,
+    /// Services that say nothing of themselves.
+    silent: BTreeSet<String>,
     /// Whether the lock is ours.
     leads: bool,
 }
@@ -97,6 +103,18 @@ impl Lookout {
             let counted = within(Point::ParkedCounted, client.query_one(&sql, &[])).await?;
             let parked: i64 = counted.try_get(0)?;
             metrics::gauge!("bridge_outbox_parked", "service" => service.clone()).set(parked as f64);
+            let (pending, oldest) = depth(client, service).await?;
+            metrics::gauge!("bridge_outbox_pending", "service" => service.clone()).set(pending as f64);
+            metrics::gauge!("bridge_outbox_oldest_seconds", "service" => service.clone()).set(oldest);
+            if sight.silent.contains(service) {
+                continue;
+            }
+            match gauges(client, service).await? {
+                Some(gauges) => gauges.into_iter().for_each(Gauge::show),
+                None => {
+                    sight.silent.insert(service.clone());
+                }
+            }
         }
         let Some(field) = &self.correlate_by else {
             return Ok(());
@@ -131,8 +149,12 @@ impl Lookout {
             }
             outboxes.push((service.clone(), moved));
         }
-        let leads = false;
-        Ok(Sight { own, outboxes, leads })
+        Ok(Sight {
+            own,
+            outboxes,
+            silent: BTreeSet::new(),
+            leads: false,
+        })
     }
 
     async fn count_letters(&self, own: &Client) -> Result<(), DatabaseError> {
@@ -146,6 +168,72 @@ impl Lookout {
         }
         Ok(())
     }
+}
+
+/// How many rows of an outbox are due (counted up to 10,001), and for how many seconds the oldest of them has been.
+pub(crate) async fn depth(client: &Client, service: &str) -> Result<(i64, f64), DatabaseError> {
+    let sql = in_schema(include_str!("sql/depth.sql"), service);
+    let depth = within(Point::DepthCounted, client.query_one(&sql, &[])).await?;
+    Ok((depth.try_get(0)?, depth.try_get(1)?))
+}
+
+/// What a service says of itself: the metric `<service>_<name>`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gauge {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub value: f64,
+}
+
+impl Gauge {
+    fn show(self) {
+        let labels = self.labels.into_iter();
+        let labels: Vec<metrics::Label> = labels
+            .map(|(name, value)| metrics::Label::new(name, value))
+            .collect();
+        metrics::gauge!(self.name, labels).set(self.value);
+    }
+}
+
+/// What a service says of itself. `None` if it has no such view.
+pub(crate) async fn gauges(client: &Client, service: &str) -> Result<Option<Vec<Gauge>>, DatabaseError> {
+    let sql = in_schema(include_str!("sql/gauges.sql"), service);
+    let rows = match within(Point::GaugesRead, client.query(&sql, &[])).await {
+        Ok(rows) => rows,
+        Err(DatabaseError::Postgres(error)) if is_absent(error.code()) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut gauges = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (name, labels): (String, Value) = (row.try_get(0)?, row.try_get(1)?);
+        if is_name(&name) {
+            gauges.push(Gauge {
+                name: format!("{service}_{name}"),
+                labels: readable(&labels),
+                value: row.try_get(2)?,
+            });
+        }
+    }
+    Ok(Some(gauges))
+}
+
+/// Not there, or not for us.
+fn is_absent(code: Option<&SqlState>) -> bool {
+    code == Some(&SqlState::UNDEFINED_TABLE) || code == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
+/// Whether Prometheus can have it as a part of a name.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+/// The labels that Prometheus can have.
+fn readable(labels: &Value) -> BTreeMap<String, String> {
+    let labels = labels.as_object().into_iter().flatten();
+    labels
+        .filter(|(name, _)| is_name(name))
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 /// Tells what changed since the last look.
@@ -236,4 +324,20 @@ async fn gone(own: &Client, service: &str, field: &str, parked: &[i64]) -> Resul
         });
     }
     Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_prometheus_can_name_is_shown() {
+        let labels = readable(&json!({"status": "created", "9": "x", "count": 7, "a b": "c"}));
+        assert_eq!(
+            labels,
+            BTreeMap::from([("status".to_owned(), "created".to_owned())])
+        );
+        assert!(readable(&json!([])).is_empty());
+        assert!(is_name("orders") && !is_name("") && !is_name("orders{x") && !is_name("Orders"));
+    }
 }

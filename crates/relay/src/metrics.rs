@@ -1,6 +1,38 @@
 //! What the bridge measures, in Prometheus' words. Labels are names from the topology and a few outcomes: bounded.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use crate::topology::Topology;
+use event_batch::Outcome;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
+
+/// What else than an outcome may become of a batch: it got no answer.
+pub(crate) const FAILED: &str = "failed";
+
+/// Begins every counter of an application at zero, so that its first increment is one.
+pub(crate) fn begin(topology: &Topology) {
+    for service in &topology.outboxes {
+        for name in [
+            "bridge_published_total",
+            "bridge_returned_total",
+            "bridge_parked_total",
+        ] {
+            counter!(name, "service" => service.clone()).increment(0);
+        }
+    }
+    let outcomes = [
+        Outcome::Processed,
+        Outcome::Duplicate,
+        Outcome::Retry,
+        Outcome::Rejected,
+    ];
+    for queue in topology.queues.iter().map(|queue| &queue.name) {
+        for name in ["bridge_redelivered_total", "bridge_dead_letters_total"] {
+            counter!(name, "queue" => queue.clone()).increment(0);
+        }
+        for outcome in outcomes.map(Outcome::as_str).into_iter().chain([FAILED]) {
+            counter!("bridge_delivered_total", "queue" => queue.clone(), "outcome" => outcome).increment(0);
+        }
+    }
+}
 
 /// Gives every metric of the bridge its help text. Needs the recorder to be installed already.
 pub fn describe() {
@@ -53,6 +85,11 @@ pub fn describe() {
     describe_gauge!(
         "bridge_outbox_parked",
         "Parked outbox rows that wait for an operator, by service"
+    );
+    describe_histogram!(
+        "bridge_step_seconds",
+        Unit::Seconds,
+        "From an event's occurrence until its consumer has handled it, by queue and event type"
     );
     describe_counter!(
         "bridge_dead_letters_total",

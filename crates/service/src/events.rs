@@ -107,7 +107,10 @@ pub async fn take_batch(
         match read(value) {
             // A batch may hold an event twice: the first of them speaks for both.
             Ok(event) if received.iter().any(|other| other.id == event.id) => {}
-            Ok(event) => received.push(event),
+            Ok(event) => {
+                let traceparent = request.trace.continues(event.traceparent);
+                received.push(Received { traceparent, ..event });
+            }
             Err(result) => results.push(result),
         }
     }

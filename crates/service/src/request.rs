@@ -24,9 +24,6 @@ pub const PREFIX_HEADER: HeaderName = HeaderName::from_static("x-forwarded-prefi
 /// Names a request in answers and logs.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// W3C Trace Context.
-pub const TRACEPARENT_HEADER: HeaderName = HeaderName::from_static("traceparent");
-
 /// What the host tells of whoever called: `10.0.0.1:51234`.
 const CALLER_HEADER: HeaderName = HeaderName::from_static("spin-client-addr");
 
@@ -63,9 +60,7 @@ impl Request {
         let (parts, body) = request.into_parts();
         let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let prefix = text(PREFIX_HEADER).and_then(|sent| PREFIXES.into_iter().find(|known| *known == sent));
-        let trace = text(TRACEPARENT_HEADER)
-            .and_then(Traceparent::parse)
-            .unwrap_or_else(Traceparent::random);
+        let trace = Traceparent::of_request(&parts.headers);
         Self {
             method: parts.method,
             path: parts.uri.path().to_owned(),
@@ -220,14 +215,25 @@ impl Request {
 }
 
 fn client(headers: &HeaderMap) -> Option<IpAddr> {
-    // A client may have sent such headers too; the host's own stands behind them.
+    let caller = caller(headers)?;
+    if !caller.is_unspecified() {
+        return Some(caller);
+    }
+    // Only the gateway calls, and it drops what clients made up.
+    headers.get(CLIENT_HEADER)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether another component of the shop sent the request.
+pub(crate) fn is_chained(headers: &HeaderMap) -> bool {
+    caller(headers).is_some_and(|caller| caller.is_unspecified())
+}
+
+/// Who called; a component of the shop has no address, which is written `0.0.0.0:0`. A client may have sent such headers
+/// too: the host's own stands behind them.
+fn caller(headers: &HeaderMap) -> Option<IpAddr> {
     let caller = headers.get_all(CALLER_HEADER).iter().next_back()?;
     let caller: SocketAddr = caller.to_str().ok()?.parse().ok()?;
-    if !caller.ip().is_unspecified() {
-        return Some(caller.ip());
-    }
-    // Another component of the shop, which has no address. Only the gateway calls, and it drops what clients made up.
-    headers.get(CLIENT_HEADER)?.to_str().ok()?.parse().ok()
+    Some(caller.ip())
 }
 
 /// Decoded query parameters.

@@ -7,13 +7,16 @@ use crate::request::{REQUEST_ID_HEADER, Request};
 use crate::response::Response;
 use crate::security;
 use futures::future::{Either, LocalBoxFuture, select};
-use http::Method;
+use http::{HeaderName, HeaderValue, Method};
 use http_body_util::Full;
 use spin_sdk::http::Request as SpinRequest;
 use std::cell::OnceCell;
 use std::pin::pin;
 use std::thread::LocalKey;
 use std::time::Duration;
+
+/// By this the host asks which route answers a request, and is told; it strips it from both.
+const ROUTE_HEADER: HeaderName = HeaderName::from_static("x-shop-route");
 
 /// What a handler gives.
 pub type Answer = Result<Response, Problem>;
@@ -105,10 +108,11 @@ impl<S: 'static> Router<S> {
     /// Answers one request.
     async fn answer(&self, state: &'static S, mut request: Request) -> Response {
         let instance = request.instance();
-        let handler = match self.find(&mut request) {
-            Ok(handler) => handler,
+        let (route, handler) = match self.find(&mut request) {
+            Ok(found) => found,
             Err(problem) => return problem.into_response(&instance),
         };
+        let is_asked = request.headers.contains_key(ROUTE_HEADER);
         let work = handler(state, request);
         let answer = match select(pin!(work), pin!(spin_sdk::time::sleep(DEADLINE))).await {
             Either::Left((answer, _)) => answer,
@@ -117,13 +121,18 @@ impl<S: 'static> Router<S> {
                 Err(Problem::unavailable())
             }
         };
-        answer.unwrap_or_else(|problem| problem.into_response(&instance))
+        let mut response = answer.unwrap_or_else(|problem| problem.into_response(&instance));
+        if is_asked && let Ok(route) = HeaderValue::from_str(route) {
+            response.headers_mut().insert(ROUTE_HEADER, route);
+        }
+        response
     }
 
-    fn find(&self, request: &mut Request) -> Result<&Handler<S>, Problem> {
+    /// The route's template, and who answers the request.
+    fn find(&self, request: &mut Request) -> Result<(&'static str, &Handler<S>), Problem> {
         let path = request.path.clone();
         let found = self.matcher.at(&path).map_err(|_| Problem::no_route())?;
-        let (_, route) = self.paths.get(*found.value).ok_or_else(Problem::no_route)?;
+        let (template, route) = self.paths.get(*found.value).ok_or_else(Problem::no_route)?;
         let parameters = found
             .params
             .iter()
@@ -140,7 +149,9 @@ impl<S: 'static> Router<S> {
             .iter()
             .find(|(method, _)| method == wanted)
             .map(|(_, handler)| handler);
-        handler.ok_or_else(|| Problem::method_not_allowed(&route.allow()))
+        handler
+            .map(|handler| (*template, handler))
+            .ok_or_else(|| Problem::method_not_allowed(&route.allow()))
     }
 }
 
@@ -176,13 +187,17 @@ pub async fn serve<S: Component>(
 ) -> http::Response<Full<bytes::Bytes>> {
     let request = Request::new(request);
     let request_id = request.request_id();
-    let mut response = match composed(root).await {
-        Ok(state) => state.router().answer(state, request).await,
-        Err(error) => {
-            log::line(Level::Error, "misconfigured", &[("error", &error.to_string())]);
-            Problem::unavailable().into_response(&request.instance())
+    let trace = request.trace.clone();
+    let answered = async {
+        match composed(root).await {
+            Ok(state) => state.router().answer(state, request).await,
+            Err(error) => {
+                log::line(Level::Error, "misconfigured", &[("error", &error.to_string())]);
+                Problem::unavailable().into_response(&request.instance())
+            }
         }
     };
+    let mut response = log::within(trace.trace_id(), answered).await;
     if let Ok(value) = request_id.parse() {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }

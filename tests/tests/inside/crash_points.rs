@@ -72,7 +72,6 @@ fn way_to(point: Point) -> Way {
         | P::RelaySet
         | P::RelayPrepared
         | P::RelayConfirming
-        | P::RelayCounted
         | P::ShuttleBounded
         | P::ShuttleConsuming
         | P::LettersPrepared
@@ -81,6 +80,8 @@ fn way_to(point: Point) -> Way {
         | P::LookoutSet
         | P::LettersCounted
         | P::ParkedCounted
+        | P::DepthCounted
+        | P::GaugesRead
         | P::LookoutLeads
         | P::ParkedSeen
         | P::GoneSeen

@@ -22,11 +22,13 @@ const SERVICES: [&str; 6] = [
 /// The login of the bridge, which has a schema of its own as well.
 const BRIDGE: &str = "bridge";
 
-/// What the bridge may do to a table of the services whose events it carries: to carry the outbox, and to prune.
-const OF_THE_BRIDGE: [(&str, &[&str]); 3] = [
+/// What the bridge may do to a table of the services whose events it carries: to carry the outbox, to prune, and to show
+/// what a service says of itself.
+const OF_THE_BRIDGE: [(&str, &[&str]); 4] = [
     ("outbox_messages", &["select", "update", "delete"]),
     ("inbox", &["select", "delete"]),
     ("idempotency_keys", &["select", "delete"]),
+    ("gauges", &["select"]),
 ];
 
 /// The services that have an outbox or a queue.
@@ -58,17 +60,22 @@ struct Table {
     name: String,
     /// Any of its columns.
     column: String,
+    /// A view of tables, which can only be read.
+    is_view: bool,
 }
 
 async fn tables(owner: &Client) -> Result<Vec<Table>> {
-    let query = "select table_schema::text, table_name::text, min(column_name::text)
+    let query =
+        "select table_schema::text, table_name::text, min(column_name::text), bool_or(table_type = 'VIEW')
         from information_schema.columns
+        join information_schema.tables using (table_schema, table_name)
         where table_schema not in ('pg_catalog', 'information_schema')
         group by table_schema, table_name";
     let table = |row: &tokio_postgres::Row| Table {
         schema: row.get(0),
         name: row.get(1),
         column: row.get(2),
+        is_view: row.get(3),
     };
     let tables: Vec<Table> = owner.query(query, &[]).await?.iter().map(table).collect();
     ensure!(tables.len() > 20, "only {} tables", tables.len());
@@ -77,10 +84,16 @@ async fn tables(owner: &Client) -> Result<Vec<Table>> {
 
 impl Table {
     /// One statement for each thing that can be done to it.
-    fn acts(&self) -> [(&'static str, String); 6] {
-        let Self { schema, name, column } = self;
-        [
-            ("select", format!("select * from {schema}.{name} limit 0")),
+    fn acts(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            schema, name, column, ..
+        } = self;
+        let select = ("select", format!("select * from {schema}.{name} limit 0"));
+        if self.is_view {
+            return vec![select, ("drop", format!("drop view {schema}.{name}"))];
+        }
+        vec![
+            select,
             ("insert", format!("insert into {schema}.{name} default values")),
             (
                 "update",
@@ -147,7 +160,7 @@ async fn no_login_reads_or_writes_another_services_tables() -> Result<()> {
             }
         }
         ensure!(own > 0, "{login} has no table");
-        let expected = if login == BRIDGE { 7 } else { 0 };
+        let expected = if login == BRIDGE { 8 } else { 0 };
         ensure!(allowed.len() == expected, "{login} was let into {allowed:?}");
     }
     Ok(())

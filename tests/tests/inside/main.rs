@@ -1,6 +1,7 @@
 //! The shop from the inside: what stands in the tables and at the broker, events handed over by hand, and faults.
 //! Each test has a shop of its own; they run one after another, for some of them stop the servers below.
 
+mod alerts;
 mod audit;
 mod authorisation;
 mod chaos;
@@ -13,6 +14,7 @@ mod events;
 mod faults;
 mod gateway;
 mod grants;
+mod logs;
 mod operator;
 mod overload;
 mod plans;
@@ -22,10 +24,12 @@ mod relays;
 mod secrets;
 mod sign_in;
 mod signing_keys;
+mod status;
 mod steps;
 mod stock;
 mod timing;
 mod torture;
+mod traces;
 
 use anyhow::{Context, Result};
 use contracts::{EventId, FlowerChanged, FlowerId, Money, OrderId};

@@ -287,7 +287,12 @@ async fn the_relays_statements_walk_along_indexes_whether_or_not_their_parameter
             &["outbox_messages_due", "outbox_messages_key"],
         ),
         ("mark", relays!("mark"), "'{7,8}'", &["outbox_messages_pkey"]),
-        ("depth", relays!("depth"), "", &["outbox_messages_due"]),
+        (
+            "depth",
+            include_str!("../../../crates/relay/src/sql/depth.sql"),
+            "",
+            &["outbox_messages_due"],
+        ),
         (
             "back_off",
             relays!("back_off"),
@@ -315,5 +320,8 @@ async fn the_relays_statements_walk_along_indexes_whether_or_not_their_parameter
             client.batch_execute("deallocate planned").await?;
         }
     }
+    let gauges = include_str!("../../../crates/relay/src/sql/gauges.sql").replace("{schema}", "ordering");
+    let reads = Reads::of(&client, &gauges).await?;
+    assert_eq!(reads, Reads::along(&["orders_pkey"]), "gauges");
     Ok(())
 }

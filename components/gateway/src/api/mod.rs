@@ -8,7 +8,7 @@ mod pass;
 
 use crate::Gateway;
 use crate::application::{Way, admit, ask_all};
-use crate::domain::{Additions, Draw, Envelope, Errand, Field, Route, Service, find, inspect, value};
+use crate::domain::{Additions, Draw, Envelope, Errand, Field, Flaw, Route, Service, find, inspect, value};
 use crate::infrastructure::Asking;
 use service::config::ConfigError;
 use service::log::{self, Level};
@@ -33,11 +33,34 @@ pub async fn handle(gateway: Result<&Gateway, ConfigError>, request: Request) ->
     let trusted_proxies = gateway.as_ref().map_or(0, |gateway| gateway.trusted_proxies);
     let envelope = Envelope::open(&mut fields, trusted_proxies);
     let path_with_query = request.get_path_with_query().unwrap_or_default();
-    let mut visit = Visit {
+    let visit = Visit {
         additions: Additions::to(&envelope),
         envelope,
         path: path_with_query.split('?').next().unwrap_or_default(),
     };
+    let trace = visit.envelope.trace.clone();
+    let arrived = Arrived {
+        request,
+        path_with_query: &path_with_query,
+        fields,
+        flaw,
+    };
+    log::within(trace.trace_id(), answer(gateway, visit, arrived)).await
+}
+
+/// A request as it came, without its envelope.
+struct Arrived<'a> {
+    request: Request,
+    path_with_query: &'a str,
+    fields: Vec<Field>,
+    flaw: Option<Flaw>,
+}
+
+async fn answer(
+    gateway: Result<&Gateway, ConfigError>,
+    mut visit: Visit<'_>,
+    arrived: Arrived<'_>,
+) -> Result<Response, ErrorCode> {
     let gateway = match gateway {
         Ok(gateway) => gateway,
         Err(error) => {
@@ -45,9 +68,10 @@ pub async fn handle(gateway: Result<&Gateway, ConfigError>, request: Request) ->
             return visit.refuse(Problem::unavailable());
         }
     };
-    if let Some(flaw) = flaw {
+    if let Some(flaw) = arrived.flaw {
         return visit.refuse(own::flawed(flaw));
     }
+    let Arrived { request, fields, .. } = arrived;
     let origin = value(&fields, "origin");
     visit.additions.extend(gateway.origins.answer_fields(origin));
     let method = request.get_method();
@@ -63,7 +87,7 @@ pub async fn handle(gateway: Result<&Gateway, ConfigError>, request: Request) ->
             let forwarded = Forwarded {
                 service,
                 prefix,
-                path_with_query: &path_with_query,
+                path_with_query: arrived.path_with_query,
                 fields,
             };
             forward(gateway, visit, forwarded, request).await

@@ -79,10 +79,9 @@ impl Passage<'_> {
         if *unanswered != Unanswered::Unsendable {
             let envelope = &self.visit.envelope;
             let fields = [
-                ("service", self.service.name()),
+                ("called", self.service.name()),
                 ("path", self.visit.path),
                 ("request_id", &envelope.request_id),
-                ("trace_id", envelope.trace.trace_id()),
                 ("error", &unanswered.to_string()),
             ];
             log::line(Level::Warn, "service unanswered", &fields);

@@ -66,6 +66,9 @@ pub fn value<'a>(fields: &'a [Field], name: &str) -> Option<&'a [u8]> {
     values.next().map(|(_, value)| value.as_slice())
 }
 
+/// The trace for the services: a host that traces by itself writes over the other (docs/spin.md).
+const PRIVATE_TRACEPARENT: &str = "x-shop-traceparent";
+
 /// The client's address for the services, who believe it on a chained call alone.
 const CLIENT_ADDRESS: &str = "x-shop-client-addr";
 
@@ -132,6 +135,7 @@ impl Envelope {
         let mut set = |name: &str, value: &str| fields.push((name.to_owned(), value.as_bytes().to_vec()));
         set(REQUEST_ID, &self.request_id);
         set(TRACEPARENT, self.trace.as_str());
+        set(PRIVATE_TRACEPARENT, self.trace.as_str());
         if !prefix.is_empty() {
             set(PREFIX, prefix);
         }
@@ -251,6 +255,7 @@ mod tests {
             ("tracestate", "a=b"),
         ];
         let mut expected = fields(&sent);
+        expected.extend(fields(&[("x-shop-traceparent", TRACE)]));
         let mut got = forwarded(&sent, "");
         expected.sort();
         got.sort();
@@ -277,7 +282,10 @@ mod tests {
             "",
         );
         let names: Vec<_> = got.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["accept", "x-request-id", "traceparent"]);
+        assert_eq!(
+            names,
+            ["accept", "x-request-id", "traceparent", "x-shop-traceparent"]
+        );
     }
 
     #[test]
@@ -286,6 +294,11 @@ mod tests {
             &[
                 ("X-Forwarded-Prefix", "/evil"),
                 ("x-shop-client-addr", "6.6.6.6"),
+                (
+                    "x-shop-traceparent",
+                    "00-66666666666666666666666666666666-6666666666666666-01",
+                ),
+                ("traceparent", TRACE),
                 ("X-Shop-Anything", "1"),
                 ("spin-full-url", "http://evil/"),
                 ("spin-client-addr", "6.6.6.6:6"),
@@ -295,6 +308,7 @@ mod tests {
         );
         assert_eq!(value(&got, "x-forwarded-prefix"), Some("/api/v1"));
         assert_eq!(value(&got, "x-shop-client-addr"), Some("10.0.0.1"));
+        assert_eq!(value(&got, "x-shop-traceparent"), Some(TRACE));
         assert!(!got.iter().any(|(name, _)| name.starts_with("spin-")));
         assert_eq!(value(&got, "x-shop-anything"), None);
     }

@@ -89,7 +89,7 @@ impl SharedBreakers for SharedInRedis {
         let replaced = self.exchange(vec![("EVAL", arguments)], read).await;
         // Whoever changed it says so: for all, or for itself where nobody keeps it.
         if old.name() != new.name() && !matches!(replaced, Some(Replaced::Otherwise(_))) {
-            let fields = [("service", service.name()), ("breaker", new.name())];
+            let fields = [("called", service.name()), ("breaker", new.name())];
             log::line(Level::Warn, "breaker changed", &fields);
         }
         replaced

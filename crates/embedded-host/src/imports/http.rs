@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crash_points::{Point, reached, through};
 use http::header::{CONNECTION, HOST};
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client as NetworkClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -16,7 +16,8 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiB
 
 use super::Surroundings;
 use crate::component::{Component, Visit};
-use crate::headers::RouteHeaders;
+use crate::headers::{CHAINED, RouteHeaders};
+use crate::trace;
 
 /// The host of a chained call is `<component>` and this.
 const CHAINING_SUFFIX: &str = ".spin.internal";
@@ -88,7 +89,7 @@ impl Client {
         let visit = Visit {
             route: RouteHeaders::everything(),
             path_info: &path,
-            client: &HeaderValue::from_static("0.0.0.0:0"),
+            client: &CHAINED,
         };
         let answer = component.answer(request, visit).await;
         reached(Point::HostCalled);
@@ -133,7 +134,7 @@ impl WasiHttpHooks for Outgoing {
 
 async fn dispatch(
     surroundings: &Surroundings,
-    request: Request<WasiBody>,
+    mut request: Request<WasiBody>,
     options: Option<RequestOptions>,
 ) -> Result<Response<WasiBody>, Error> {
     let uri = request.uri();
@@ -153,10 +154,14 @@ async fn dispatch(
             "this host does not implement {scheme} requests"
         ))));
     }
-    match host.strip_suffix(CHAINING_SUFFIX) {
+    let port = authority.port_u16();
+    let mut span = trace::calls(&surroundings.component, &mut request);
+    let answer = match host.strip_suffix(CHAINING_SUFFIX) {
         // Chaining has no ports in Spin either; a grant for another one leads nowhere.
-        Some(_) if authority.port_u16().is_some_and(|port| port != 80) => Err(Error::DestinationNotFound),
+        Some(_) if port.is_some_and(|port| port != 80) => Err(Error::DestinationNotFound),
         Some(name) => surroundings.http.chain(request, name).await,
         None => surroundings.http.send(request, options).await,
-    }
+    };
+    trace::called(&mut span, &answer);
+    answer
 }

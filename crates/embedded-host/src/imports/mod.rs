@@ -10,7 +10,8 @@ mod variables;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use spans::Context;
+use wasmtime::component::{GuestTaskId, HasSelf, Linker, ResourceTable};
 use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -49,6 +50,8 @@ pub(crate) struct Guest {
     pub(crate) surroundings: Arc<Surroundings>,
     pub(crate) table: ResourceTable,
     pub(crate) limits: StoreLimits,
+    /// The requests being worked on whose traces are recorded.
+    pub(crate) traced: HashMap<GuestTaskId, Context>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outgoing: http::Outgoing,
@@ -58,14 +61,15 @@ impl Guest {
     /// No environment, no arguments, no files, no sockets; output goes to the process' stderr, line by line.
     pub(crate) fn new(surroundings: &Arc<Surroundings>) -> Guest {
         let wasi = WasiCtx::builder()
-            .stdout(output::Lines::default())
-            .stderr(output::Lines::default())
+            .stdout(output::Lines::of(&surroundings.component))
+            .stderr(output::Lines::of(&surroundings.component))
             .allow_tcp(false)
             .allow_udp(false)
             .build();
         Guest {
             surroundings: Arc::clone(surroundings),
             table: ResourceTable::new(),
+            traced: HashMap::new(),
             limits: StoreLimitsBuilder::new()
                 .memory_size(surroundings.max_memory)
                 .memories(surroundings.max_memories as usize)

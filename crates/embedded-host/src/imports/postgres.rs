@@ -29,9 +29,13 @@ use super::bindings::spin::postgres::postgres::{
     HostConnectionBuilderWithStore, HostConnectionWithStore, ParameterValue, QueryError, RowSet,
 };
 use crate::grants::Grants;
+use crate::trace;
+use spans::Span;
 
 /// Addresses of one component whose pools are kept.
 const MAX_ADDRESSES: usize = 16;
+/// As much of a statement is in its span.
+const MAX_STATEMENT_BYTES: usize = 1024;
 /// Rows that are handed to a guest at once.
 const MAX_BATCH: usize = 128;
 
@@ -40,7 +44,7 @@ type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
 /// The pools of one component, one per address.
 pub(crate) struct Pools {
-    pools: Mutex<HashMap<String, Pool>>,
+    pools: Mutex<HashMap<String, (Pool, Arc<Place>)>>,
     max_connections: usize,
     in_use: Gauge,
 }
@@ -55,7 +59,7 @@ impl Pools {
     }
 
     async fn connect(&self, address: &str) -> Result<Connection, Error> {
-        let pool = self.pool(address)?;
+        let (pool, place) = self.pool(address)?;
         let client = through(Point::HostConnected, pool.get())
             .await
             .map_err(|error| Error::ConnectionFailed(format!("{error:?}")))?;
@@ -63,17 +67,19 @@ impl Pools {
         Ok(Connection {
             client: Arc::new(Borrowed {
                 client,
+                place,
                 in_use: self.in_use.clone(),
             }),
         })
     }
 
-    fn pool(&self, address: &str) -> Result<Pool, Error> {
+    fn pool(&self, address: &str) -> Result<(Pool, Arc<Place>), Error> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.get(address) {
             return Ok(pool.clone());
         }
         let config = parse(address)?;
+        let place = Arc::new(Place::of(&config));
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Clean,
         };
@@ -85,8 +91,71 @@ impl Pools {
             // A guest that makes up addresses loses pools, not the host its memory.
             pools.clear();
         }
-        pools.insert(address.to_owned(), pool.clone());
-        Ok(pool)
+        pools.insert(address.to_owned(), (pool.clone(), Arc::clone(&place)));
+        Ok((pool, place))
+    }
+}
+
+/// Where a connection leads, as far as a span may say it.
+struct Place {
+    host: String,
+    port: u16,
+    database: String,
+}
+
+impl Place {
+    fn of(config: &tokio_postgres::Config) -> Place {
+        let host = config.get_hosts().iter().find_map(|host| match host {
+            PostgresHost::Tcp(host) => Some(host.clone()),
+            PostgresHost::Unix(_) => None,
+        });
+        Place {
+            host: host.unwrap_or_default(),
+            port: config.get_ports().first().copied().unwrap_or(5432),
+            database: config.get_dbname().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// The span of a statement: its text, whose parameters are elsewhere, and where it goes.
+fn begin<T>(accessor: &Accessor<T, HasSelf<Guest>>, place: &Place, statement: &str) -> Span {
+    let operation = operation(statement);
+    let mut span = trace::queries(accessor, "postgresql", operation);
+    if span.is_recorded() {
+        span.set("db.operation.name", operation);
+        span.set("db.namespace", place.database.clone());
+        span.set("server.address", place.host.clone());
+        span.set("server.port", place.port);
+        let end = statement.floor_char_boundary(MAX_STATEMENT_BYTES);
+        span.set(
+            "db.query.text",
+            statement.get(..end).unwrap_or_default().to_owned(),
+        );
+    }
+    span
+}
+
+/// The statement's first word after its comments, of which there are few.
+fn operation(statement: &str) -> &'static str {
+    let lines = statement.lines().map(str::trim_start);
+    let first = lines
+        .filter(|line| !line.is_empty())
+        .find(|line| !line.starts_with("--"));
+    let word = first.and_then(|line| line.split(|letter: char| !letter.is_ascii_alphabetic()).next());
+    ["SELECT", "WITH", "INSERT", "UPDATE", "DELETE"]
+        .into_iter()
+        .find(|known| word.is_some_and(|word| word.eq_ignore_ascii_case(known)))
+        .unwrap_or("SQL")
+}
+
+/// Postgres' code, or that there was no answer of Postgres.
+fn failed(span: &mut Span, error: &tokio_postgres::Error) {
+    match error.code() {
+        Some(code) => {
+            span.set("db.response.status_code", code.code().to_owned());
+            span.fail(code.code());
+        }
+        None => span.fail("connection"),
     }
 }
 
@@ -132,6 +201,7 @@ pub struct Connection {
 /// A connection out of the pool. It goes back when the guest has dropped it and no call uses it any more.
 struct Borrowed {
     client: Object,
+    place: Arc<Place>,
     in_use: Gauge,
 }
 
@@ -156,9 +226,14 @@ async fn open<T: Send>(
         tracing::warn!(component = %surroundings.component, ?error, "refused a database address");
         return Ok(Err(error));
     }
+    // How long it waits for the pool is worth seeing, too.
+    let mut span = trace::queries(accessor, "postgresql", "connect");
     match surroundings.postgres.connect(address).await {
         Ok(connection) => accessor.with(|mut access| Ok(Ok(access.get().table.push(connection)?))),
-        Err(error) => Ok(Err(error)),
+        Err(error) => {
+            span.fail("connection");
+            Ok(Err(error))
+        }
     }
 }
 
@@ -289,10 +364,12 @@ impl<T: Send + 'static> HostConnectionWithStore<T> for HasSelf<Guest> {
             Ok(parameters) => parameters,
             Err(reason) => return Ok(Err(Error::ValueConversionFailed(reason))),
         };
+        let mut span = begin(accessor, &borrowed.place, &statement);
         let executed = borrowed.client.execute_raw(&statement, parameters);
-        Ok(through(Point::HostQueried, executed)
-            .await
-            .map_err(|error| query_failed(&error)))
+        Ok(through(Point::HostQueried, executed).await.map_err(|error| {
+            failed(&mut span, &error);
+            query_failed(&error)
+        }))
     }
 
     async fn query_async(
@@ -306,12 +383,18 @@ impl<T: Send + 'static> HostConnectionWithStore<T> for HasSelf<Guest> {
             Ok(parameters) => parameters,
             Err(reason) => return Ok(Err(Error::BadParameter(reason))),
         };
+        let mut span = begin(accessor, &borrowed.place, &statement);
         let queried = borrowed.client.query_raw(&statement, parameters);
         let stream = match through(Point::HostQueried, queried).await {
             Ok(stream) => stream,
-            Err(error) => return Ok(Err(query_failed(&error))),
+            Err(error) => {
+                failed(&mut span, &error);
+                return Ok(Err(query_failed(&error)));
+            }
         };
-        let (columns, rows, outcome) = Rows::start(Box::pin(stream)).await;
+        // Until the first row: the rest comes at the pace at which the guest takes it.
+        let (columns, rows, outcome) = Rows::start(Box::pin(stream), &mut span).await;
+        drop(span);
         accessor.with(|mut access| {
             let rows = StreamReader::new(&mut access, rows)?;
             let outcome = FutureReader::new(&mut access, async move {
@@ -335,6 +418,7 @@ impl Rows {
     /// Waits for the first row. Without one the columns are empty, as in Spin.
     async fn start(
         mut stream: Pin<Box<RowStream>>,
+        span: &mut Span,
     ) -> (Vec<Column>, Rows, oneshot::Receiver<Result<(), Error>>) {
         let (sender, receiver) = oneshot::channel();
         let first = stream.next().await;
@@ -347,7 +431,10 @@ impl Rows {
         let mut columns = Vec::new();
         match first {
             None => rows.end(Ok(())),
-            Some(Err(error)) => rows.end(Err(query_failed(&error))),
+            Some(Err(error)) => {
+                failed(span, &error);
+                rows.end(Err(query_failed(&error)));
+            }
             Some(Ok(row)) => {
                 columns = types::columns(&row);
                 match types::row(&row) {
@@ -438,6 +525,24 @@ mod tests {
         ] {
             assert_eq!(check_grants(&grants, address).is_ok(), allowed, "{address}");
         }
+    }
+
+    #[test]
+    fn a_statement_is_named_by_its_first_word() {
+        assert_eq!(operation("-- why\n\n  with a as (select 1) select 2"), "WITH");
+        assert_eq!(operation("select(1)"), "SELECT");
+        for statement in ["", "-- select", "selection", "drop table x"] {
+            assert_eq!(operation(statement), "SQL", "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_place_holds_nothing_that_opens_it() {
+        let place = Place::of(&parse("postgres://u:hush@10.0.0.1:5433/shop").unwrap());
+        assert_eq!(
+            (place.host.as_str(), place.port, place.database.as_str()),
+            ("10.0.0.1", 5433, "shop")
+        );
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::Guest;
 use super::bindings::spin::redis::redis::{
     Error, Host, HostConnection, HostConnectionWithStore, RedisParameter, RedisResult,
 };
+use crate::trace;
+use spans::Span;
 
 /// An open connection; closed when the guest drops it.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -31,6 +33,28 @@ impl HostConnection for Guest {
 
 fn other(error: impl std::fmt::Display) -> Error {
     Error::Other(error.to_string())
+}
+
+/// The span of a command. Neither keys nor values are in it: a key may be somebody's address.
+fn begin<T>(accessor: &Accessor<T, HasSelf<Guest>>, command: &'static str) -> Span {
+    let mut span = trace::queries(accessor, "redis", command);
+    span.set("db.operation.name", command);
+    span
+}
+
+/// A command's name, of which there are few.
+fn known(command: &str) -> &'static str {
+    [
+        "EVAL", "EVALSHA", "GET", "SET", "DEL", "EXPIRE", "MGET", "INCR", "PING", "SCAN", "UNLINK",
+    ]
+    .into_iter()
+    .find(|known| command.eq_ignore_ascii_case(known))
+    .unwrap_or("command")
+}
+
+fn failed(span: &mut Span, error: redis::RedisError) -> Error {
+    span.fail(format!("{:?}", error.kind()));
+    other(error)
 }
 
 fn connection_of<T>(
@@ -62,11 +86,15 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
             tracing::warn!(component = %surroundings.component, "no grant for this Redis address");
             return Ok(Err(Error::InvalidAddress));
         }
+        let mut span = trace::queries(accessor, "redis", "connect");
         match connect(&address).await {
             Ok(connection) => {
                 accessor.with(|mut access| Ok(Ok(access.get().table.push(Connection(connection))?)))
             }
-            Err(error) => Ok(Err(error)),
+            Err(error) => {
+                span.fail("connection");
+                Ok(Err(error))
+            }
         }
     }
 
@@ -77,10 +105,11 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         payload: Vec<u8>,
     ) -> Answer<()> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, "PUBLISH");
         Ok(
             through(Point::HostRedisAnswered, connection.publish(channel, payload))
                 .await
-                .map_err(other),
+                .map_err(|error| failed(&mut span, error)),
         )
     }
 
@@ -90,9 +119,10 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         key: String,
     ) -> Answer<Option<Vec<u8>>> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, "GET");
         Ok(through(Point::HostRedisAnswered, connection.get(key))
             .await
-            .map_err(other))
+            .map_err(|error| failed(&mut span, error)))
     }
 
     async fn set(
@@ -102,9 +132,10 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         value: Vec<u8>,
     ) -> Answer<()> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, "SET");
         Ok(through(Point::HostRedisAnswered, connection.set(key, value))
             .await
-            .map_err(other))
+            .map_err(|error| failed(&mut span, error)))
     }
 
     async fn incr(
@@ -113,9 +144,10 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         key: String,
     ) -> Answer<i64> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, "INCR");
         Ok(through(Point::HostRedisAnswered, connection.incr(key, 1))
             .await
-            .map_err(other))
+            .map_err(|error| failed(&mut span, error)))
     }
 
     async fn del(
@@ -124,9 +156,10 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         keys: Vec<String>,
     ) -> Answer<u32> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, "DEL");
         Ok(through(Point::HostRedisAnswered, connection.del(keys))
             .await
-            .map_err(other))
+            .map_err(|error| failed(&mut span, error)))
     }
 
     async fn sadd(
@@ -136,11 +169,12 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         values: Vec<String>,
     ) -> Answer<u32> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, "SADD");
         Ok(through(Point::HostRedisAnswered, connection.sadd(key, values))
             .await
             .map_err(|error| match error.kind() {
                 redis::ErrorKind::UnexpectedReturnType => Error::TypeError,
-                _ => other(error),
+                _ => failed(&mut span, error),
             }))
     }
 
@@ -150,9 +184,10 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         key: String,
     ) -> Answer<Vec<String>> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, "SMEMBERS");
         Ok(through(Point::HostRedisAnswered, connection.smembers(key))
             .await
-            .map_err(other))
+            .map_err(|error| failed(&mut span, error)))
     }
 
     async fn srem(
@@ -162,9 +197,10 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         values: Vec<String>,
     ) -> Answer<u32> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, "SREM");
         Ok(through(Point::HostRedisAnswered, connection.srem(key, values))
             .await
-            .map_err(other))
+            .map_err(|error| failed(&mut span, error)))
     }
 
     async fn execute(
@@ -174,6 +210,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         arguments: Vec<RedisParameter>,
     ) -> Answer<Vec<RedisResult>> {
         let mut connection = connection_of(accessor, &connection)?;
+        let mut span = begin(accessor, known(&command));
         let mut call = redis::cmd(&command);
         for argument in arguments {
             match argument {
@@ -183,7 +220,9 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         }
         let called = call.query_async(&mut connection);
         let results: Result<Flattened, _> = through(Point::HostRedisAnswered, called).await;
-        Ok(results.map(|results| results.0).map_err(other))
+        Ok(results
+            .map(|results| results.0)
+            .map_err(|error| failed(&mut span, error)))
     }
 }
 

@@ -7,10 +7,13 @@
 
 mod item;
 mod letters;
+mod overview;
 mod parked;
 mod replay;
 
+pub use crate::lookout::Gauge;
 pub use item::{Filter, Item, ItemId};
+pub use overview::{OutboxState, Overview, QueueState};
 pub use replay::{Replay, Replayed};
 
 use crate::broker::Broker;

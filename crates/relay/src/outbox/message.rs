@@ -14,12 +14,12 @@ const PERSISTENT: u8 = 2;
 const MOST_HEADER_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Message {
-    pub(super) routing_key: ShortString,
+pub(crate) struct Message {
+    pub(crate) routing_key: ShortString,
     /// Whether it is to come back if no queue takes it.
-    pub(super) mandatory: bool,
-    pub(super) properties: BasicProperties,
-    pub(super) body: String,
+    pub(crate) mandatory: bool,
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: String,
 }
 
 /// What the row of this id is published as, and recognised by when it comes back.

@@ -32,7 +32,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use window::{Failure, Row, Window};
 
-const DEPTH_INTERVAL: Duration = Duration::from_secs(5);
 const REOPEN: Backoff = Backoff {
     first: Duration::from_millis(100),
     most: Duration::from_secs(2),
@@ -258,7 +257,6 @@ impl<'a> Term<'a> {
     }
 
     async fn serve(&mut self) -> Result<(), Trouble> {
-        let mut sampling = std::pin::pin!(sample(self.store, &self.outbox.service));
         loop {
             if self.session.settle(self.busy()).await? {
                 self.cadence.wake();
@@ -282,7 +280,6 @@ impl<'a> Term<'a> {
                     // What it would have found stays where it is.
                     self.polling = None;
                 }
-                trouble = &mut sampling => return Err(trouble.into()),
             }
         }
     }
@@ -367,20 +364,6 @@ async fn answer<T>(polling: &mut Option<BoxFuture<'_, T>>) -> Option<T> {
     match polling {
         Some(poll) => Some(poll.await),
         None => None,
-    }
-}
-
-/// Tells how much waits. Ends only with trouble.
-async fn sample(store: &Store, service: &str) -> DatabaseError {
-    loop {
-        match store.depth().await {
-            Ok((pending, oldest)) => {
-                metrics::gauge!("bridge_outbox_pending", "service" => service.to_owned()).set(pending as f64);
-                metrics::gauge!("bridge_outbox_oldest_seconds", "service" => service.to_owned()).set(oldest);
-            }
-            Err(error) => return error,
-        }
-        sleep(DEPTH_INTERVAL).await;
     }
 }
 

@@ -4,11 +4,13 @@
 use super::message::Message;
 use super::window::{Confirm, Returned, Window};
 use crate::broker::Broker;
+use crate::trace;
 use crash_points::{Point, through};
 use futures::future::{join_all, try_join_all};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{Channel, Confirmation};
+use lapin::{BasicProperties, Channel, Confirmation};
+use spans::Span;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -51,8 +53,28 @@ impl Publisher {
         window: &Window<Message>,
         still_ours: impl Fn() -> bool,
     ) -> Result<Vec<Confirm>, PublishError> {
+        let begin = |message| trace::publishes(self.exchange.as_str(), message);
+        let mut spans: Vec<Span> = window.messages().map(begin).collect();
+        let published = self.publish_within(&spans, broker, window, still_ours).await;
+        match &published {
+            Ok(confirms) => trace::confirmed(&mut spans, window, confirms),
+            Err(_) => spans.iter_mut().for_each(|span| span.fail("unconfirmed")),
+        }
+        published
+    }
+
+    async fn publish_within(
+        &self,
+        spans: &[Span],
+        broker: &Broker,
+        window: &Window<Message>,
+        still_ours: impl Fn() -> bool,
+    ) -> Result<Vec<Confirm>, PublishError> {
         let exchange = async {
-            let sends = window.messages().map(|message| self.send(message, &still_ours));
+            let sends = window.messages().zip(spans).map(|(message, span)| {
+                let properties = trace::published_within(span, &message.properties);
+                self.send(message, properties, &still_ours)
+            });
             let confirms = try_join_all(sends).await?;
             let confirms = confirms
                 .into_iter()
@@ -74,6 +96,7 @@ impl Publisher {
     async fn send(
         &self,
         message: &Message,
+        properties: BasicProperties,
         still_ours: &impl Fn() -> bool,
     ) -> Result<lapin::PublisherConfirm, PublishError> {
         if !still_ours() {
@@ -88,7 +111,7 @@ impl Publisher {
             message.routing_key.clone(),
             options,
             message.body.as_bytes(),
-            message.properties.clone(),
+            properties,
         );
         Ok(through(Point::RelayPublished, published).await?)
     }

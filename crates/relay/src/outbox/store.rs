@@ -40,7 +40,6 @@ pub(super) struct Store {
     mark: Statement,
     /// Seldom needed, and planned each time: no order of its rows tells one index from the other.
     back_off: String,
-    depth: Statement,
 }
 
 /// A batch holds no more, so a larger event could never be delivered.
@@ -58,13 +57,11 @@ impl Store {
         let prepare = async |sql| within(Point::RelayPrepared, client.prepare(&in_schema(sql, schema))).await;
         let poll = prepare(include_str!("sql/poll.sql")).await?;
         let mark = prepare(include_str!("sql/mark.sql")).await?;
-        let depth = prepare(include_str!("sql/depth.sql")).await?;
         Ok(Self {
             client,
             poll,
             mark,
             back_off: in_schema(include_str!("sql/back_off.sql"), schema),
-            depth,
         })
     }
 
@@ -112,12 +109,6 @@ impl Store {
         rows.iter()
             .map(|row| attempt(row).map_err(DatabaseError::from))
             .collect()
-    }
-
-    /// How many rows are due (counted up to 10,001), and for how many seconds the oldest of them has been.
-    pub(super) async fn depth(&self) -> Result<(i64, f64), DatabaseError> {
-        let row = within(Point::RelayCounted, self.client.query_one(&self.depth, &[])).await?;
-        Ok((row.try_get(0)?, row.try_get(1)?))
     }
 }
 

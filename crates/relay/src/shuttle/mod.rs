@@ -7,10 +7,13 @@ pub(crate) mod post;
 
 use crate::backoff::{Backoff, Condition};
 use crate::broker::Broker;
+use crate::metrics::FAILED;
 use crate::outbox::message::ORDERING_KEY;
 use crate::topology::Queue;
+use crate::trace::{Handover, context_of};
 use bury::{Burial, Burier};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use crash_points::{Point, reached, through};
 use event_batch::{BatchAnswer, Outcome};
 use futures::future::{BoxFuture, FutureExt, try_join_all};
@@ -23,7 +26,7 @@ use line::{Arrival, Fault, Line, LineSettings, Settled, Step, Tag};
 use post::Services;
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -37,6 +40,8 @@ const REOPEN: Backoff = Backoff {
 };
 /// How long the broker may take to answer anything but a publish.
 const BROKER_PATIENCE: Duration = Duration::from_secs(5);
+/// So many event types of a queue are told apart on `/metrics`.
+const MOST_TYPES: usize = 32;
 
 /// How the shuttle goes about it.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +142,8 @@ struct Kept {
     body: Bytes,
     properties: BasicProperties,
     routing_key: String,
+    /// When it happened, if it says so.
+    occurred: Option<DateTime<Utc>>,
 }
 
 type Posting = BoxFuture<'static, Result<BatchAnswer, Fault>>;
@@ -156,6 +163,8 @@ struct Watch<'a> {
     burying: Option<Burying>,
     burier: Option<Burier>,
     service: Condition,
+    /// The event types that were seen.
+    types: BTreeSet<String>,
     draining: bool,
 }
 
@@ -178,6 +187,7 @@ impl<'a> Watch<'a> {
                 "service {}, fed by {}",
                 shuttle.queue.service, shuttle.queue.name
             )),
+            types: BTreeSet::new(),
             draining: false,
         }
     }
@@ -234,12 +244,17 @@ impl<'a> Watch<'a> {
         let (services, service) = (self.shuttle.services.clone(), self.shuttle.queue.service.clone());
         match step {
             Step::Post(tags) => {
-                let events: Vec<Bytes> = tags
-                    .iter()
-                    .filter_map(|tag| self.kept.get(tag))
-                    .map(|kept| kept.body.clone())
-                    .collect();
-                self.posting = Some(Box::pin(async move { services.post(&service, &events).await }));
+                let kept: Vec<&Kept> = tags.iter().filter_map(|tag| self.kept.get(tag)).collect();
+                let events: Vec<Bytes> = kept.iter().map(|kept| kept.body.clone()).collect();
+                let handover = Handover::begin(
+                    &self.shuttle.queue.name,
+                    kept.iter().map(|kept| (kept.id.as_str(), &kept.properties)),
+                );
+                self.posting = Some(Box::pin(async move {
+                    let answer = services.post(&service, &events, handover.context()).await;
+                    handover.end(&answer);
+                    answer
+                }));
                 None
             }
             Step::AskHealth => {
@@ -259,17 +274,19 @@ impl<'a> Watch<'a> {
             let queue = self.shuttle.queue.name.clone();
             metrics::counter!("bridge_redelivered_total", "queue" => queue).increment(1);
         }
-        let event_id = event_id(&delivery.data);
+        let envelope = envelope(&delivery.data);
         let key = text_header(&delivery.properties, ORDERING_KEY);
         let mut kept = Kept {
             id: String::new(),
             body: Bytes::from(delivery.data),
             properties: delivery.properties,
             routing_key: delivery.routing_key.as_str().to_owned(),
+            occurred: None,
         };
-        match event_id {
-            Ok(id) => {
+        match envelope {
+            Ok((id, occurred)) => {
                 kept.id.clone_from(&id);
+                kept.occurred = occurred;
                 // Without a key of its own it is in order with nothing.
                 let key = key.unwrap_or_else(|| format!("event:{id}"));
                 self.line.deliver(Arrival {
@@ -314,7 +331,7 @@ impl<'a> Watch<'a> {
                 // What follows the status, or the kind of failure, differs from one answer to the next.
                 self.service
                     .down_as(reason.split(": ").next().unwrap_or(reason), reason);
-                self.shuttle.count("failed");
+                self.shuttle.count(FAILED);
                 self.line.failed(fault, now);
                 Vec::new()
             }
@@ -327,7 +344,9 @@ impl<'a> Watch<'a> {
         for one in settled {
             match one {
                 Settled::Ack(tag) => {
-                    self.kept.remove(&tag);
+                    if let Some(kept) = self.kept.remove(&tag) {
+                        self.measure(&kept);
+                    }
                     acked.push(tag);
                 }
                 Settled::Dead(tag, reason) => self.bury(tag, reason),
@@ -342,12 +361,29 @@ impl<'a> Watch<'a> {
             .map(drop)
     }
 
+    /// How long this step took: from what its event tells of until that is handled.
+    fn measure(&mut self, kept: &Kept) {
+        let (Some(occurred), Some(kind)) = (kept.occurred, kept.properties.kind()) else {
+            return;
+        };
+        let kind = kind.as_str();
+        if !self.types.contains(kind) && self.types.len() < MOST_TYPES {
+            self.types.insert(kind.to_owned());
+        }
+        let kind = self.types.get(kind).map_or("other", String::as_str).to_owned();
+        let took = (Utc::now() - occurred).to_std().unwrap_or_default();
+        let queue = self.shuttle.queue.name.clone();
+        metrics::histogram!("bridge_step_seconds", "queue" => queue, "type" => kind).record(took);
+    }
+
     fn bury(&mut self, tag: Tag, reason: String) {
         let Some(kept) = self.kept.get(&tag) else { return };
         let (queue, service) = (&self.shuttle.queue.name, &self.shuttle.queue.service);
+        let trace_id = context_of(&kept.properties).map(|context| context.trace_id());
         warn!(
             queue,
             service,
+            trace_id,
             event_id = kept.id,
             routing_key = kept.routing_key,
             reason,
@@ -401,12 +437,15 @@ fn acks(acked: &[Tag], oldest: Option<Tag>, newest: Tag) -> Vec<(Tag, bool)> {
         .collect()
 }
 
-/// The id of the event in a message's body.
-fn event_id(body: &[u8]) -> Result<String, String> {
+/// The id of the event in a message's body, and when it happened.
+fn envelope(body: &[u8]) -> Result<(String, Option<DateTime<Utc>>), String> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         #[serde(borrow)]
         id: Cow<'a, str>,
+        /// Of any shape: what it should be is the service's to say.
+        #[serde(default)]
+        time: Option<serde_json::Value>,
     }
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     if !text.trim_start().starts_with('{') {
@@ -418,7 +457,9 @@ fn event_id(body: &[u8]) -> Result<String, String> {
     if envelope.id.is_empty() {
         return Err("the event's id is empty".to_owned());
     }
-    Ok(envelope.id.into_owned())
+    let time = envelope.time.as_ref().and_then(serde_json::Value::as_str);
+    let occurred = time.and_then(|time| DateTime::parse_from_rfc3339(time).ok());
+    Ok((envelope.id.into_owned(), occurred.map(|time| time.to_utc())))
 }
 
 /// A header that is a string.
@@ -446,9 +487,11 @@ mod tests {
     #[test]
     fn only_an_object_with_an_id_is_an_event() {
         assert_eq!(
-            event_id(br#" {"type": "x", "id": "a\u0062"}"#),
-            Ok("ab".to_owned())
+            envelope(br#" {"type": "x", "id": "a\u0062", "time": 7}"#),
+            Ok(("ab".to_owned(), None))
         );
+        let (_, occurred) = envelope(br#"{"id": "a", "time": "2026-01-31T12:00:00.5Z"}"#).unwrap();
+        assert_eq!(occurred.unwrap().timestamp_millis(), 1_769_860_800_500);
         for body in [
             &b"[\"a\"]"[..],
             b"\"a\"",
@@ -459,7 +502,7 @@ mod tests {
             b"\xff",
             b"",
         ] {
-            assert!(event_id(body).is_err(), "{body:?}");
+            assert!(envelope(body).is_err(), "{body:?}");
         }
     }
 }

@@ -9,6 +9,7 @@ use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode, Uri, body::Incoming};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use spans::Context;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -52,12 +53,17 @@ impl Services {
         Ok(Self { client, base, key })
     }
 
-    /// Sends events, each a JSON object, and waits for what becomes of them.
+    /// Sends events, each a JSON object, within `trace` if there is one, and waits for what becomes of them.
     ///
     /// # Errors
     /// If there is no 200 with an answer that can be read in time.
-    pub(crate) async fn post(&self, service: &str, events: &[Bytes]) -> Result<BatchAnswer, Fault> {
-        let request = self.batch(service, array(events)).map_err(unavailable)?;
+    pub(crate) async fn post(
+        &self,
+        service: &str,
+        events: &[Bytes],
+        trace: Option<Context>,
+    ) -> Result<BatchAnswer, Fault> {
+        let request = self.batch(service, array(events), trace).map_err(unavailable)?;
         let exchange = async {
             let answer = through(Point::ShuttleAnswered, self.client.request(request)).await;
             let answer = answer.map_err(|error| lost(&error))?;
@@ -81,14 +87,23 @@ impl Services {
         matches!(answer, Ok(Ok(answer)) if answer.status() == StatusCode::OK)
     }
 
-    fn batch(&self, service: &str, body: Bytes) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    fn batch(
+        &self,
+        service: &str,
+        body: Bytes,
+        trace: Option<Context>,
+    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
         let id = format!("msg_{}", Uuid::now_v7().simple());
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
         let signature = self.key.sign(&id, now, &body);
-        Request::builder()
+        let mut request = Request::builder();
+        if let Some(trace) = trace {
+            request = request.header("traceparent", trace.to_string());
+        }
+        request
             .method(Method::POST)
             .uri(format!("{}/internal/{service}/events", self.base))
             .header(CONTENT_TYPE, BATCH_CONTENT_TYPE)

@@ -1,0 +1,256 @@
+//! `status`: the shop at a glance on a terminal, for people, or as JSON for programs. Ends with 1 if something is amiss.
+
+use crate::cli::Status;
+use crate::dead_letters::tools;
+use crate::print;
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use relay::operator::{Operator, Overview};
+use serde::Serialize;
+use serde_json::Value;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// How long the gateway may take to ask every service.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
+const MOST_HEALTH_BYTES: usize = 256 * 1024;
+/// An outbox whose oldest row has been due for longer is amiss.
+const LATE_SECONDS: f64 = 30.0;
+
+/// Everything that is shown.
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    /// What is wrong, a line each; empty if nothing is.
+    amiss: Vec<String>,
+    /// What the gateway's `/health` says; null if it does not answer.
+    health: Value,
+    #[serde(flatten)]
+    overview: Overview,
+}
+
+pub(crate) async fn status(args: Status) -> anyhow::Result<()> {
+    let asks_broker = args.amqp_url.is_some();
+    let operator = Operator::connect(tools(args.outboxes, args.amqp_url)?).await?;
+    let overview = operator.overview().await?;
+    let health = tokio::time::timeout(HEALTH_PATIENCE, health(&args.shop_url))
+        .await
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+    let amiss = amiss(&overview, &health, asks_broker);
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        amiss,
+        health: health.unwrap_or_default(),
+        overview,
+    };
+    if args.json {
+        print::json(&report)?;
+    } else {
+        show(&report, std::io::stdout().is_terminal());
+    }
+    match report.amiss.len() {
+        0 => Ok(()),
+        1 => bail!("one thing is amiss"),
+        count => bail!("{count} things are amiss"),
+    }
+}
+
+async fn health(shop: &str) -> anyhow::Result<Value> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(HEALTH_PATIENCE));
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let uri = format!("{}/health", shop.trim_end_matches('/')).parse()?;
+    let answer = client.get(uri).await.context("the shop does not answer")?;
+    let body = Limited::new(answer.into_body(), MOST_HEALTH_BYTES)
+        .collect()
+        .await;
+    let body = body.map_err(|error| anyhow::anyhow!("its answer broke off: {error}"))?;
+    serde_json::from_slice(&body.to_bytes()).context("its answer is no health")
+}
+
+/// What is wrong, a line each.
+fn amiss(overview: &Overview, health: &anyhow::Result<Value>, asks_broker: bool) -> Vec<String> {
+    let mut amiss = Vec::new();
+    match health {
+        Err(error) => amiss.push(format!("shop: {error:#}")),
+        Ok(health) if health["status"] != "healthy" => {
+            let checks = health["checks"].as_object().into_iter().flatten();
+            let unwell = checks.filter(|(_, check)| *check != "ok");
+            let named: Vec<String> = unwell
+                .map(|(name, check)| format!("{name} {}", word(check)))
+                .collect();
+            amiss.push(format!(
+                "shop: {} ({})",
+                word(&health["status"]),
+                named.join(", ")
+            ));
+        }
+        Ok(_) => {}
+    }
+    if let Some(trouble) = &overview.broker_trouble {
+        amiss.push(format!("RabbitMQ: {trouble}"));
+    }
+    for outbox in &overview.outboxes {
+        if outbox.oldest_seconds > LATE_SECONDS {
+            let since = outbox.oldest_seconds;
+            amiss.push(format!("outbox of {}: waits for {since:.0} s", outbox.service));
+        }
+        if outbox.parked > 0 {
+            amiss.push(format!("outbox of {}: {} parked", outbox.service, outbox.parked));
+        }
+    }
+    for queue in &overview.queues {
+        if queue.dead_letters > 0 {
+            amiss.push(format!("{}: {} dead letters", queue.queue, queue.dead_letters));
+        }
+        if asks_broker && overview.broker_trouble.is_none() && queue.consumers.unwrap_or_default() == 0 {
+            amiss.push(format!("{}: nobody consumes it", queue.queue));
+        }
+    }
+    amiss
+}
+
+/// A text of JSON, or what stands for it.
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => print::short(text, 40),
+        Value::Null => "-".to_owned(),
+        other => print::short(&other.to_string(), 40),
+    }
+}
+
+fn show(report: &Report, colours: bool) {
+    let paint = |text: &str, is_well: bool| match (colours, is_well) {
+        (false, _) => text.to_owned(),
+        (true, true) => format!("\u{1b}[32m{text}\u{1b}[0m"),
+        (true, false) => format!("\u{1b}[31m{text}\u{1b}[0m"),
+    };
+    let summary = match report.amiss.is_empty() {
+        true => paint("all is well", true),
+        false => paint("something is amiss", false),
+    };
+    print::line(&format!("{summary}   host-bridge {}", report.version));
+    for line in &report.amiss {
+        print::line(&format!("  {}", paint(&print::short(line, 160), false)));
+    }
+    print::line("");
+    let mut services: Vec<[String; 2]> = Vec::new();
+    for part in ["checks", "breakers"] {
+        let entries = report.health[part].as_object().into_iter().flatten();
+        services.extend(entries.map(|(name, state)| {
+            let name = if part == "checks" {
+                name.clone()
+            } else {
+                format!("{name} (breaker)")
+            };
+            [print::short(&name, 40), word(state)]
+        }));
+    }
+    print::table(["SERVICE", "STATE"], &services);
+    print::line("");
+    let outboxes = report.overview.outboxes.iter().map(|outbox| {
+        [
+            outbox.service.clone(),
+            outbox.pending.to_string(),
+            format!("{:.0}s", outbox.oldest_seconds),
+            outbox.parked.to_string(),
+        ]
+    });
+    print::table(
+        ["OUTBOX", "WAITING", "OLDEST", "PARKED"],
+        &outboxes.collect::<Vec<_>>(),
+    );
+    print::line("");
+    let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+    let queues = report.overview.queues.iter().map(|queue| {
+        [
+            queue.queue.clone(),
+            number(queue.messages),
+            number(queue.consumers),
+            queue.dead_letters.to_string(),
+        ]
+    });
+    print::table(
+        ["QUEUE", "MESSAGES", "CONSUMERS", "DEAD LETTERS"],
+        &queues.collect::<Vec<_>>(),
+    );
+    if !report.overview.gauges.is_empty() {
+        print::line("");
+    }
+    let gauges = report.overview.gauges.iter().map(|gauge| {
+        let labels: Vec<&str> = gauge.labels.values().map(String::as_str).collect();
+        [
+            gauge.name.clone(),
+            print::short(&labels.join(" "), 60),
+            gauge.value.to_string(),
+        ]
+    });
+    let gauges: Vec<[String; 3]> = gauges.collect();
+    if !gauges.is_empty() {
+        print::table(["GAUGE", "OF", "VALUE"], &gauges);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay::operator::{OutboxState, QueueState};
+    use serde_json::json;
+
+    fn overview(oldest_seconds: f64, parked: i64, dead_letters: i64, consumers: Option<u32>) -> Overview {
+        Overview {
+            outboxes: vec![OutboxState {
+                service: "ordering".to_owned(),
+                pending: 1,
+                oldest_seconds,
+                parked,
+            }],
+            broker_trouble: None,
+            queues: vec![QueueState {
+                queue: "payment_order_events".to_owned(),
+                messages: Some(0),
+                consumers,
+                dead_letters,
+            }],
+            gauges: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_shop_in_which_everything_flows_is_well() {
+        let health = Ok(json!({"status": "healthy", "checks": {"auth": "ok"}}));
+        assert_eq!(
+            amiss(&overview(2.0, 0, 0, Some(1)), &health, true),
+            Vec::<String>::new()
+        );
+        let nothing = amiss(&overview(2.0, 0, 0, None), &health, false);
+        assert_eq!(nothing, Vec::<String>::new(), "the broker was not asked");
+    }
+
+    #[test]
+    fn whatever_waits_or_is_unwell_is_named() {
+        let health = Ok(json!({"status": "degraded", "checks": {"auth": "ok", "payment": "down"}}));
+        let amiss = amiss(&overview(31.0, 2, 3, None), &health, true);
+        assert_eq!(
+            amiss,
+            [
+                "shop: degraded (payment down)",
+                "outbox of ordering: waits for 31 s",
+                "outbox of ordering: 2 parked",
+                "payment_order_events: 3 dead letters",
+                "payment_order_events: nobody consumes it",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_shop_that_does_not_answer_and_a_broker_that_does_not_are_amiss() {
+        let mut overview = overview(0.0, 0, 0, None);
+        overview.broker_trouble = Some("connection refused".to_owned());
+        let amiss = amiss(&overview, &Err(anyhow::anyhow!("no answer in time")), true);
+        assert_eq!(amiss, ["shop: no answer in time", "RabbitMQ: connection refused"]);
+    }
+}
