@@ -87,7 +87,13 @@ fn add(object: &mut Value, name: &str, part: &Value) {
 /// What the gateway may answer in a service's place.
 fn add_failures(merged: &mut Value) {
     let mut responses = Map::new();
-    for (status, name, response) in problems::responses(&[problems::COMPONENT_FAILED]) {
+    let failures = [
+        problems::MALFORMED,
+        problems::HEAD_TOO_LARGE,
+        problems::TOO_MANY_REQUESTS,
+        problems::COMPONENT_FAILED,
+    ];
+    for (status, name, response) in problems::responses(&failures) {
         let place = json!({"$ref": format!("#/components/responses/{name}")});
         responses.insert(name, response);
         for (path, item) in merged["paths"].as_object_mut().into_iter().flatten() {

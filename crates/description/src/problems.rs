@@ -54,6 +54,10 @@ macro_rules! problems {
 }
 
 problems! {
+    HEAD_TOO_LARGE = 431 "head-too-large", "Head too large", "the headers have more than 32 KiB";
+    TOO_MANY_REQUESTS = 429 "too-many-requests", "Too many requests",
+        "`Retry-After` says when to come back, `violated-policies` by which limits", headers: [RetryAfter],
+        member: "violated-policies" as "Policies";
     UNAUTHORIZED = 401 "unauthorized", "Not signed in",
         "no token, or one that does not hold; a wrong e-mail or password", headers: [Challenge];
     FORBIDDEN = 403 "forbidden", "Not allowed", "the role may not do this";
@@ -74,6 +78,10 @@ problems! {
     OTHER_TOTAL = 409 "other-total", "Conflict",
         "the order costs something else than `expected_total`; `total_amount` says what",
         member: "total_amount" as "Money";
+    TOO_MANY_FAILED_LOGINS = 429 "too-many-failed-logins", "Too many failed logins",
+        "too many logins failed, of this account or from this address; `Retry-After` says when to try again",
+        headers: [RetryAfter];
+    LAST_ADMIN = 409 "last-admin", "Conflict", "there is no other active admin";
     EMAIL_TAKEN = 409 "email-taken", "Conflict", "somebody is registered with this address";
     STOCK_OUT_OF_RANGE = 409 "stock-out-of-range", "Conflict", "the stock would leave its bounds";
     FLOWER_IN_BOUQUET = 409 "flower-in-bouquet", "Conflict", "a bouquet holds the flower";
@@ -120,6 +128,9 @@ impl Problem {
             match self.member {
                 Some((name, "Money")) => {
                     members.insert(name.to_owned(), json!({"amount": "450.00", "currency": "RUB"}));
+                }
+                Some((name, "Policies")) => {
+                    members.insert(name.to_owned(), json!(["address-requests"]));
                 }
                 Some((name, _)) => {
                     members.insert(name.to_owned(), json!(crate::values::EXAMPLE_ID));
@@ -222,8 +233,19 @@ mod tests {
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
     }
 
-    /// Those of which no operation speaks: nothing is served there.
-    const OF_NO_OPERATION: [(&str, u16); 2] = [("no-route", 404), ("method-not-allowed", 405)];
+    /// Those of which no operation speaks: nothing is served there, or not any more, or it was no request that could be
+    /// looked at.
+    const OF_NO_OPERATION: [(&str, u16); 9] = [
+        ("version-retired", 410),
+        ("no-route", 404),
+        ("method-not-allowed", 405),
+        ("head-timeout", 408),
+        ("target-too-long", 414),
+        ("expectation-failed", 417),
+        ("not-implemented", 501),
+        ("http-version", 505),
+        ("too-many-connections", 503),
+    ];
 
     #[test]
     fn the_page_for_people_lists_the_same_problems() {

@@ -115,11 +115,21 @@ values! {
     });
     new_password "NewPassword" => json!({
         "type": "string", "minLength": 8, "maxLength": 128, "example": "correct horse battery",
-        "description": "8 to 128 characters, all of which count.",
+        "description": "8 to 128 characters, all of which count. What everybody chooses, and one's own address, is 422.",
     });
     full_name "FullName" => json!({
         "type": "string", "pattern": trimmed(200, CONTROL), "example": "Rose Gardener",
         "description": "What a user wants to be called: 1 to 200 characters after trimming, on one line.",
+    });
+    refresh_token "RefreshToken" => json!({
+        "type": "string", "example": "flowershop_refresh_c2VjcmV0IG9mIHRoZSBvd25lcidzLCBhbmQgbm9ib2R5IGVsc2Un",
+        "description": "Exchanged once, for the next one.",
+    });
+    is_active "IsActive" => json!({
+        "type": "boolean", "description": "Whether the user may sign in.", "example": true,
+    });
+    policies "Policies" => json!({
+        "type": "array", "items": {"type": "string"}, "description": "The limits that were reached, by name.",
     });
     role "Role" => json!({"type": "string", "enum": ["user", "courier", "admin"]});
     address "Address" => json!({

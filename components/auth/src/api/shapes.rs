@@ -65,8 +65,10 @@ impl Credentials {
 
 /// The body of `POST /auth/refresh` and `POST /auth/logout`.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Refreshing))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Refreshing {
+    #[cfg_attr(test, schema(schema_with = values::refresh_token))]
     refresh_token: String,
 }
 
@@ -77,12 +79,13 @@ impl Refreshing {
 }
 
 /// The body of `PATCH /auth/users/{id}`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = UserPatch))]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct UserPatchBody {
-    #[serde(default)]
+    #[cfg_attr(test, schema(schema_with = values::role))]
     role: Patch<String>,
-    #[serde(default)]
+    #[cfg_attr(test, schema(schema_with = values::is_active))]
     is_active: Patch<bool>,
 }
 
@@ -120,6 +123,7 @@ pub(super) struct SignedInBody {
     token_type: &'static str,
     /// In seconds.
     expires_in: u32,
+    #[cfg_attr(test, schema(schema_with = values::refresh_token))]
     refresh_token: String,
     user: UserBody,
 }

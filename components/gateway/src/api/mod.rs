@@ -7,7 +7,7 @@ mod pages;
 mod pass;
 
 use crate::Gateway;
-use crate::application::{Way, admit, ask_all};
+use crate::application::{Refusal, Way, admit, ask_all, count};
 use crate::domain::{Additions, Draw, Envelope, Errand, Field, Flaw, Route, Service, find, inspect, value};
 use crate::infrastructure::Asking;
 use service::config::ConfigError;
@@ -96,6 +96,13 @@ async fn answer(
             visit.refuse(Problem::method_not_allowed("GET, HEAD"))
         }
         Some(Route::Health) => {
+            // One question to the gateway is one to every service.
+            let draws = gateway.limits.draws(None, visit.envelope.client, || None);
+            let tally = count(&gateway.shared, &draws).await;
+            visit.additions.extend(tally.fields());
+            if let Err(too_soon) = tally.pass() {
+                return visit.refuse(own::refused(&Refusal::TooSoon(too_soon)));
+            }
             let asking = Asking::new(&gateway.chain, &visit.envelope);
             let (overview, (redis, breakers)) =
                 futures::future::join(ask_all(&asking), gateway.shared.breakers()).await;

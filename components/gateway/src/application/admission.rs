@@ -76,6 +76,15 @@ pub async fn admit(
     (tally, pass)
 }
 
+/// Counts a request that the gateway answers by itself.
+pub async fn count(shared: &impl Shared, draws: &[Draw]) -> Tally {
+    if draws.is_empty() {
+        return Tally::default();
+    }
+    let consulted = shared.consult(draws, None).await.unwrap_or_default();
+    Tally(consulted.standings)
+}
+
 /// Notes what became of the request that was let through.
 pub async fn conclude(shared: &impl Shared, breakers: &Breakers, pass: Pass, outcome: Outcome) {
     let (Pass { service, probe }, now) = (pass, SystemTime::now().into());
@@ -207,6 +216,17 @@ mod tests {
             block_on(conclude(&fake, &breakers, pass.unwrap(), Outcome::Answered));
         }
         assert_eq!(fake.exchanges.get(), 11);
+    }
+
+    #[test]
+    fn a_request_that_the_gateway_answers_counts_too() {
+        let fake = Fake::default();
+        fake.wait.set(Duration::from_secs(2));
+        assert!(block_on(count(&fake, &draws("1/s"))).pass().is_err());
+        assert_eq!(block_on(count(&fake, &draws("off"))), Tally::default());
+        assert_eq!(fake.exchanges.get(), 1);
+        fake.is_away.set(true);
+        assert_eq!(block_on(count(&fake, &draws("1/s"))), Tally::default());
     }
 
     #[test]

@@ -4,6 +4,6 @@ mod admission;
 mod breakers;
 mod health;
 
-pub use admission::{Consulted, Pass, Refusal, Shared, Way, admit, conclude};
+pub use admission::{Consulted, Pass, Refusal, Shared, Way, admit, conclude, count};
 pub use breakers::{Breakers, Replaced, SharedBreakers};
 pub use health::{Overview, Services, ask_all};
