@@ -281,6 +281,7 @@ impl Query {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     #[test]
@@ -307,13 +308,6 @@ mod tests {
             Some(http::StatusCode::BAD_REQUEST)
         );
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-    use proptest::prelude::*;
 
     fn client_of(headers: &[(HeaderName, &'static str)]) -> Option<String> {
         let mut map = HeaderMap::new();
@@ -360,7 +354,7 @@ mod tests {
             let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
             let query = Query::parse(&format!("{}={}", encode(&name), encode(&value)));
             let query = query.unwrap_or_else(|problem| panic!("{problem:?}"));
-            prop_assert_eq!(query.text(&name), Some(value.as_str()));
+            prop_assert_eq!(query.text(&name, &mut FieldErrors::new()), Some(value.as_str()));
         }
     }
 }

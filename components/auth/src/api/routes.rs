@@ -139,7 +139,7 @@ async fn list_users(app: &'static Auth, request: Request) -> Answer {
     let query = request.query()?;
     let mut errors = FieldErrors::new();
     let page = PageQuery::read(&query, &mut errors);
-    let email = query.text("email").map(str::to_owned);
+    let email = query.text("email", &mut errors).map(str::to_owned);
     let filter = UserFilter {
         email: email.and_then(|text| errors.check("email", Email::try_from(text))),
         role: query.parse_as("role", &mut errors),
