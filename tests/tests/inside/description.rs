@@ -26,7 +26,9 @@ async fn finds_nothing(sign_in: impl AsyncFnOnce(&Actor) -> Result<Actor>) -> Re
 
     let mut command = Command::new(variable("SHOP_TEST_SCHEMATHESIS")?);
     command
-        .current_dir(root().join("tests/schemathesis"))
+        .current_dir(shop.folder())
+        .arg("--config-file")
+        .arg(root().join("tests/schemathesis/schemathesis.toml"))
         .args(["run", &format!("{}/api/openapi.json", shop.base)])
         .args(["--seed", &variable("SHOP_TEST_SCHEMATHESIS_SEED")?])
         .env("SHOP_TOKEN", actor.token().context("not signed in")?)
@@ -41,8 +43,9 @@ async fn finds_nothing(sign_in: impl AsyncFnOnce(&Actor) -> Result<Actor>) -> Re
         String::from_utf8_lossy(&output.stderr),
         shop.log("host")
     );
-    let selected = format!("Selected: {operations}/{operations}");
-    ensure!(said.contains(&selected), "not {selected}: {said}");
+    // Where it read the document, it does not ask again.
+    let tested = format!("Tested: {}", operations - 1);
+    ensure!(said.contains(&tested), "not {tested}: {said}");
     println!("{said}");
     // Whatever it did, no rule of the shop was broken.
     shop.expect_clean_audit().await?;
