@@ -54,6 +54,8 @@ pub fn merge(gateway: Gateway, services: &[Value]) -> Value {
     );
     let mut merged = own.document();
     merged["info"]["title"] = gateway.title.into();
+    let own_tag = json!({"name": "gateway", "description": "What the gateway answers itself."});
+    merged["tags"] = json!([]);
     merged["servers"] = json!([{"url": "/", "description": "This shop."}]);
     for service in services {
         for (path, item) in members(&service["paths"]) {
@@ -69,6 +71,9 @@ pub fn merge(gateway: Gateway, services: &[Value]) -> Value {
         if let (Some(all), Some(tags)) = (merged["tags"].as_array_mut(), service["tags"].as_array()) {
             all.extend(tags.iter().cloned());
         }
+    }
+    if let Some(all) = merged["tags"].as_array_mut() {
+        all.push(own_tag);
     }
     add_failures(&mut merged);
     merged

@@ -87,6 +87,8 @@ impl Operation {
             body: None,
             answers: BTreeMap::new(),
             problems: vec![
+                // Any request may have a head that cannot be read.
+                problems::MALFORMED,
                 problems::INTERNAL,
                 problems::UNAVAILABLE,
                 problems::OVERLOADED,
@@ -160,7 +162,7 @@ impl Operation {
     #[must_use]
     pub fn guarded(self) -> Self {
         let text = "The entity tag of the version that you have seen: another one is not touched (412).";
-        self.header("If-Match", text, json!({"type": "string"}))
+        self.header("If-Match", text, entity_tags())
             .refuses(&[problems::STALE])
     }
 
@@ -180,7 +182,7 @@ impl Operation {
         let unchanged = json!({"description": "You have it already.", "headers": headers});
         self.answers.insert(304, unchanged);
         let text = "The entity tag of the representation that you have.";
-        self.header("If-None-Match", text, json!({"type": "string"}))
+        self.header("If-None-Match", text, entity_tags())
     }
 
     /// The shape of its body, with an example that holds.
@@ -369,6 +371,11 @@ impl Operation {
 fn list(roles: &[&str]) -> String {
     let roles: Vec<String> = roles.iter().map(|role| format!("`{role}`")).collect();
     roles.join(" and ")
+}
+
+/// Whatever is sent: what is no tag of ours names no version.
+fn entity_tags() -> Value {
+    json!({"type": "string", "pattern": "^[ -~]*$", "example": "\"3\""})
 }
 
 fn etag() -> Value {

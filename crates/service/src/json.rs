@@ -46,6 +46,61 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     }
 }
 
+/// Reads a whole number, however it is written: to JSON Schema `2.0` is an integer like `2`, and so it is here.
+///
+/// # Errors
+/// If it is none, or too large for an `f64` to count by ones.
+pub fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    Whole::deserialize(deserializer).map(|Whole(number)| number)
+}
+
+/// The same in a merge patch; what is left out is the field's default.
+///
+/// # Errors
+/// As [`whole`].
+pub fn patched_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Patch<i64>, D::Error> {
+    let number = Option::<Whole>::deserialize(deserializer)?;
+    Ok(number.map_or(Patch::Null, |Whole(number)| Patch::Value(number)))
+}
+
+struct Whole(i64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WholeVisitor)
+    }
+}
+
+struct WholeVisitor;
+
+/// Up to here an `f64` counts by ones.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+impl Visitor<'_> for WholeVisitor {
+    type Value = Whole;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a whole number")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole, E> {
+        Ok(Whole(number))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
+        let whole = i64::try_from(number).map(Whole);
+        whole.map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
+        if number.fract() == 0.0 && number.abs() <= MAX_EXACT {
+            Ok(Whole(number as i64))
+        } else {
+            Err(E::invalid_value(de::Unexpected::Float(number), &self))
+        }
+    }
+}
+
 /// Reads one JSON object that may be left out: nothing reads as `{}`.
 ///
 /// # Errors
@@ -106,6 +161,50 @@ mod tests {
         lines: Vec<Object<Line>>,
         #[serde(default)]
         note: Patch<String>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Counted {
+        #[serde(deserialize_with = "whole")]
+        count: i64,
+        #[serde(default, deserialize_with = "patched_whole")]
+        delta: Patch<i64>,
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        let read = |text: &str| from_slice::<Counted>(format!(r#"{{"count": {text}}}"#).as_bytes());
+        for (text, number) in [
+            ("2", 2),
+            ("2.0", 2),
+            ("-0.0", 0),
+            ("-3", -3),
+            ("1e3", 1000),
+            ("20E-1", 2),
+        ] {
+            let read = read(text).unwrap();
+            assert_eq!((read.count, read.delta), (number, Patch::Absent), "{text}");
+        }
+        for text in [
+            "2.5",
+            "1e30",
+            "18446744073709551615",
+            "\"2\"",
+            "null",
+            "true",
+            "[2]",
+            "{}",
+        ] {
+            let problem = read(text).unwrap_err();
+            assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{text}");
+        }
+        let patch =
+            |text: &str| from_slice::<Counted>(format!(r#"{{"count": 1, "delta": {text}}}"#).as_bytes());
+        assert_eq!(patch("null").unwrap().delta, Patch::Null);
+        assert_eq!(patch("-2.0").unwrap().delta, Patch::Value(-2));
+        assert!(patch("0.5").is_err());
+        assert!(from_slice::<Counted>(b"{}").is_err());
     }
 
     fn status(body: &str) -> StatusCode {

@@ -9,7 +9,7 @@ use contracts::{BouquetId, CategoryId, FlowerId, Money, Timestamp};
 #[cfg(test)]
 use description::values;
 use serde::{Deserialize, Serialize};
-use service::json::{Object, Patch};
+use service::json::{Object, Patch, patched_whole, whole};
 use service::{FieldErrors, Problem, StoreError};
 use std::fmt::Display;
 
@@ -85,6 +85,7 @@ pub(super) struct NewFlowerBody {
     #[cfg_attr(test, schema(schema_with = values::price))]
     price: Money,
     #[cfg_attr(test, schema(schema_with = values::stock))]
+    #[serde(deserialize_with = "whole")]
     stock_quantity: i64,
     #[cfg_attr(test, schema(schema_with = values::flower_type))]
     flower_type: String,
@@ -128,8 +129,10 @@ pub(super) struct FlowerPatchBody {
     #[cfg_attr(test, schema(schema_with = values::price))]
     price: Patch<Money>,
     #[cfg_attr(test, schema(schema_with = values::stock))]
+    #[serde(deserialize_with = "patched_whole")]
     stock_quantity: Patch<i64>,
     #[cfg_attr(test, schema(schema_with = values::stock_delta))]
+    #[serde(deserialize_with = "patched_whole")]
     stock_delta: Patch<i64>,
     #[cfg_attr(test, schema(schema_with = values::flower_type))]
     flower_type: Patch<String>,
@@ -198,6 +201,7 @@ pub(super) struct NewItemBody {
     #[cfg_attr(test, schema(schema_with = values::id))]
     flower_id: String,
     #[cfg_attr(test, schema(schema_with = values::quantity))]
+    #[serde(deserialize_with = "whole")]
     quantity: i64,
 }
 

@@ -7,7 +7,7 @@ use contracts::{BouquetId, FlowerId, Money, OrderId, OrderItemId, PaymentMethod,
 use description::values;
 use serde::{Deserialize, Serialize};
 use service::idempotency::IdempotencyKey;
-use service::json::Object;
+use service::json::{Object, whole};
 use service::trace::Traceparent;
 use service::{FieldErrors, Problem};
 use uuid::Uuid;
@@ -32,6 +32,7 @@ pub(super) struct NewOrder {
 struct NewLine {
     flower_id: Option<String>,
     bouquet_id: Option<String>,
+    #[serde(deserialize_with = "whole")]
     quantity: i64,
 }
 
