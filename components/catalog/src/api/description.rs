@@ -40,7 +40,8 @@ fn flowers() -> [Operation; 5] {
             .with(query("search", "A literal part of the name, without case.", search))
             .with(query("flower_type", "Only of this kind.", kind))
             .paged()
-            .answers_page("A page of flowers.", &flower()),
+            .answers_page("A page of flowers.", &flower())
+            .cached(),
         post("/catalog/flowers", "createFlower", "Add a flower")
             .only_for(ADMIN)
             .takes::<NewFlowerBody>(Taken::Always, new_flower())
@@ -80,7 +81,8 @@ fn bouquets() -> [Operation; 5] {
         get("/catalog/bouquets", "listBouquets", "Bouquets, newest first")
             .with(query("category_id", "Only of this category.", category))
             .paged()
-            .answers_page("A page of bouquets.", &bouquet()),
+            .answers_page("A page of bouquets.", &bouquet())
+            .cached(),
         post("/catalog/bouquets", "createBouquet", "Add a bouquet")
             .only_for(ADMIN)
             .takes::<NewBouquetBody>(Taken::Always, new_bouquet())
@@ -116,7 +118,8 @@ fn categories() -> [Operation; 5] {
             "Categories of bouquets, newest first",
         )
         .paged()
-        .answers_page("A page of categories.", &category()),
+        .answers_page("A page of categories.", &category())
+        .cached(),
         post("/catalog/categories", "createCategory", "Add a category")
             .only_for(ADMIN)
             .takes::<NewCategoryBody>(Taken::Always, new_category())
