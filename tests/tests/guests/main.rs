@@ -200,7 +200,7 @@ async fn an_answer_whose_promised_body_never_comes_is_503() -> Result<()> {
 
 /// Reads an answer that must break off; gives how long it was.
 async fn read_until_it_breaks(host: &Host, act: &str) -> Result<usize> {
-    let response = host
+    let mut response = host
         .client
         .get(format!("{}/wild/{act}", host.base))
         .send()
