@@ -474,6 +474,7 @@ mod tests {
                     prop_oneof![
                         "[A-Za-z-]{1,12}",
                         "connection|Connection|x-request-id|traceparent|spin-client-addr|x-shop-client-addr|host|te|x-mine",
+                        "x-forwarded-for|x-forwarded-proto|x-shop-traceparent|spin-full-url",
                     ],
                     prop_oneof![
                         proptest::collection::vec(any::<u8>(), 0..30),
@@ -481,10 +482,11 @@ mod tests {
                     ],
                 ),
                 0..8,
-            )
+            ),
+            trusted_proxies in 0_usize..4,
         ) {
             let mut fields = sent;
-            let envelope = Envelope::open(&mut fields);
+            let envelope = Envelope::open(&mut fields, trusted_proxies);
             prop_assert!(is_sane_request_id(&envelope.request_id));
             for (name, _) in &fields {
                 prop_assert!(!ends_here(name) && *name == name.to_ascii_lowercase(), "{name}");
