@@ -51,8 +51,7 @@ const BEYOND: [&str; 16] = [
     "copy pg_catalog.pg_class from program 'true'",
     "select * from pg_authid",
     "select * from pg_shadow",
-    "select pg_terminate_backend(pid) from pg_stat_activity
-        where usename <> current_user and backend_type = 'client backend'",
+    "select pg_terminate_backend(pid) from pg_stat_activity where usename <> current_user",
 ];
 
 struct Table {
@@ -97,7 +96,7 @@ impl Table {
             ("insert", format!("insert into {schema}.{name} default values")),
             (
                 "update",
-                format!("update {schema}.{name} set \"{column}\" = default"),
+                format!("update {schema}.{name} set \"{column}\" = default where false"),
             ),
             ("delete", format!("delete from {schema}.{name}")),
             ("truncate", format!("truncate {schema}.{name}")),
