@@ -261,7 +261,7 @@ mod tests {
         }
 
         #[test]
-        fn every_amount_reads_as_it_was_written(minor in 0..=i64::MAX) {
+        fn every_amount_of_16_digits_reads_as_it_was_written(minor in 0..1_000_000_000_000_000_000_i64) {
             let money = Money::rub(minor).unwrap();
             prop_assert_eq!(Money::parse(&money.to_string(), Currency::Rub), Ok(money));
         }

@@ -335,7 +335,7 @@ mod tests {
             some("10.0.0.1")
         );
         // Nobody tells.
-        assert_eq!(client_of(&[said.clone()]), None);
+        assert_eq!(client_of(std::slice::from_ref(&said)), None);
         assert_eq!(client_of(&[said, (CALLER_HEADER, "unix:")]), None);
         assert_eq!(client_of(&[chained]), None);
     }

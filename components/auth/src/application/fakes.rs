@@ -156,16 +156,18 @@ impl Sessions for FakeStore {
     }
 
     async fn find_session(&self, token: &TokenHash) -> Result<Option<FoundSession>, StoreError> {
-        let tokens = self.tokens.borrow();
-        let Some((_, of, generation)) = tokens.iter().find(|(hash, ..)| hash == token) else {
+        let found = self.tokens.borrow().iter().find_map(|(hash, of, generation)| {
+            let sessions = self.sessions.borrow();
+            let session = sessions.iter().find(|session| session.id == of.id)?;
+            (hash == token).then(|| (session.clone(), *generation))
+        });
+        let Some((session, generation)) = found else {
             return Ok(None);
         };
-        let sessions = self.sessions.borrow();
-        let session = sessions.iter().find(|session| session.id == of.id).unwrap();
         let user = self.find(session.user_id).await?;
         Ok(user.map(|user| FoundSession {
-            session: session.clone(),
-            generation: *generation,
+            session,
+            generation,
             user,
             now: Timestamp::now(),
         }))

@@ -101,7 +101,7 @@ fn no_two_operations_share_their_name() {
 fn every_path_of_a_service_leads_to_that_service() {
     let document = document();
     for (path, item) in document["paths"].as_object().unwrap() {
-        let concrete = path.replace('{', "").replace('}', "");
+        let concrete = path.replace(['{', '}'], "");
         for operation in item.as_object().unwrap().values() {
             let tag = operation["tags"][0].as_str().unwrap();
             match crate::domain::find(&concrete) {

@@ -34,7 +34,7 @@ impl Guesses for PostgresAccounts<'_> {
     }
 
     async fn settle(&self, attempt: &Attempt, outcome: Outcome) -> Result<(), StoreError> {
-        let keys: Vec<String> = attempt.lanes.iter().map(|key| hex(key)).collect();
+        let keys: Vec<String> = attempt.lanes.iter().map(hex).collect();
         let parameters = vec![
             jsonb(&keys)?,
             attempt.mark.clone().into(),
