@@ -149,7 +149,7 @@ async fn an_order_is_one_trace_from_the_clients_request_to_the_shipment() -> Res
     // Calls to Postgres hang below the request that they were made for.
     let queries = spans
         .iter()
-        .filter(|span| span.attributes.get("db.system.name").is_some());
+        .filter(|span| span.attributes.contains_key("db.system.name"));
     let mut statements = 0;
     for query in queries {
         let parent = spans.iter().find(|span| span.span_id == query.parent_id);
