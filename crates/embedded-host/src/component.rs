@@ -17,6 +17,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::config::{Config, Limits, OnWrite};
 use crate::headers::{self, RouteHeaders};
+use crate::life;
 use crate::meters::Meters;
 use crate::pool::{Class, Pool, Refusal};
 use crate::problem::{Origin, Problem, full};
@@ -132,9 +133,9 @@ impl Component {
         }
         match declared_length(response.headers()) {
             Some(length) if length <= MAX_WHOLE_ANSWER_BYTES && !is_head => {
-                self.collect(response, deadline).await
+                self.collect(response, length, deadline).await
             }
-            _ => Ok(response),
+            _ => Ok(life::or_cut_off(response)),
         }
     }
 
@@ -182,11 +183,19 @@ impl Component {
     async fn collect(
         &self,
         response: Response<WasiBody>,
+        length: u64,
         deadline: Instant,
     ) -> Result<Response<WasiBody>, Problem> {
         let (parts, body) = response.into_parts();
         match tokio::time::timeout_at(deadline, body.collect()).await {
-            Ok(Ok(collected)) => Ok(Response::from_parts(parts, full(collected.to_bytes()))),
+            Ok(Ok(collected)) => {
+                let body = collected.to_bytes();
+                if body.len() as u64 != length {
+                    tracing::warn!(component = %self.name, length, is = body.len(), "an answer has another length than it says");
+                    return Err(Problem::FAILED);
+                }
+                Ok(Response::from_parts(parts, full(body)))
+            }
             Ok(Err(error)) => {
                 tracing::warn!(component = %self.name, %error, "an answer broke off");
                 Err(Problem::FAILED)

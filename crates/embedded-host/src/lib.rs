@@ -18,6 +18,7 @@ mod grants;
 mod headers;
 mod imports;
 mod lane;
+mod life;
 mod manifest;
 mod meters;
 mod pool;

@@ -24,6 +24,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use crate::config::{Limits, Reuse};
 use crate::imports::{Guest, Surroundings};
 use crate::lane::{Bell, Lane, Lanes, stand_back};
+use crate::life::Life;
 use crate::meters::Meters;
 use crate::trace;
 
@@ -87,10 +88,18 @@ impl Pool {
     /// nothing; an instance that misses it is ended by its worker.
     pub(crate) async fn run(
         &self,
-        request: Request,
+        mut request: Request,
         class: Class,
         deadline: Instant,
     ) -> Result<Response, Refusal> {
+        let life = Life::default();
+        request.extensions_mut().insert(life.clone());
+        let mut response = self.answered(request, class, deadline).await?;
+        response.extensions_mut().insert(life);
+        Ok(response)
+    }
+
+    async fn answered(&self, request: Request, class: Class, deadline: Instant) -> Result<Response, Refusal> {
         let (answer, mut answered) = oneshot::channel();
         let number = self.0.enqueue(request, class, answer, deadline)?;
         let patience = deadline.min(Instant::now() + self.0.limits.queue_timeout);
@@ -437,8 +446,15 @@ impl Worker {
         );
         let mut alarm = std::pin::pin!(tokio::time::sleep(self.shared.reuse.idle_timeout));
         let mut rounds = Rounds::new(&shared.lanes);
-        std::future::poll_fn(|cx| self.turn(cx, serving.as_mut(), alarm.as_mut(), &mut rounds, &progress))
-            .await
+        let ended = std::future::poll_fn(|cx| {
+            self.turn(cx, serving.as_mut(), alarm.as_mut(), &mut rounds, &progress)
+        })
+        .await;
+        if ended.is_err() {
+            // Before the store is dropped, which ends the bodies that are still on their way.
+            lock(&progress).lives.iter().for_each(Life::cut_off);
+        }
+        ended
     }
 
     /// One poll of the instance, from outside it: this runs even while its guest computes.
@@ -581,6 +597,8 @@ struct Progress {
     quiet_since: Instant,
     /// Nothing at all is left to do, not even after an answer.
     idle: bool,
+    /// Of all requests that it took: their answers may still be on their way.
+    lives: Vec<Life>,
 }
 
 enum Verdict {
@@ -600,6 +618,7 @@ impl Progress {
             deadlines: Vec::new(),
             quiet_since: Instant::now(),
             idle: true,
+            lives: Vec::new(),
         }
     }
 
@@ -681,6 +700,7 @@ async fn serve(
             {
                 served += 1;
                 seen.begin(job.number, job.deadline);
+                seen.lives.extend(job.request.extensions().get::<Life>().cloned());
                 drop(seen);
                 let working = Working::on(&job, shared);
                 requests.push(answer(accessor, proxy, job, working));
