@@ -375,7 +375,7 @@ fn list(roles: &[&str]) -> String {
 
 /// Whatever is sent: what is no tag of ours names no version.
 fn entity_tags() -> Value {
-    json!({"type": "string", "pattern": "^[ -~]*$", "example": "\"3\""})
+    json!({"type": "string", "pattern": r"^[\t -~]*$", "example": "\"3\""})
 }
 
 fn etag() -> Value {
