@@ -309,7 +309,9 @@ impl Shop {
         ]);
         command
             .arg("--cache-dir")
-            .arg(root().join("target/wasmtime-cache"));
+            .arg(root().join("target/wasmtime-cache"))
+            // Tests hand over more batches of events at once than a bridge does, which sends one of a queue at a time.
+            .env("SHOP_RESERVED_PER_COMPONENT", "64");
         Ok(())
     }
 

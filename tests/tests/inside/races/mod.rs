@@ -51,9 +51,8 @@ struct Arena {
 impl Arena {
     async fn open() -> Result<Self> {
         let mut shop = Shop::prepare().await?;
-        // Room for all who race: batches of events have little, for the bridge sends one of a queue at a time.
-        let room = ["--postgres-connections=32", "--reserved-per-component=64"].map(str::to_owned);
-        shop.start_host_with(&room).await?;
+        let sessions = ["--postgres-connections", "32"].map(str::to_owned);
+        shop.start_host_with(&sessions).await?;
         let (database, holder) = (shop.database().await?, shop.database().await?);
         database
             .batch_execute("create table race (id uuid primary key, said text not null)")
