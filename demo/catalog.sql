@@ -39,7 +39,7 @@ with demo (id, name, description, price_minor, stock_quantity, flower_type) as (
         gate.*,
         gen_random_uuid() as event_id,
         format(
-            '00-%s-%s-01', replace(gen_random_uuid()::text, '-', ''),
+            '00-%s-%s-00', replace(gen_random_uuid()::text, '-', ''),
             right(replace(gen_random_uuid()::text, '-', ''), 16)
         ) as traceparent
     from gate
@@ -120,7 +120,7 @@ with demo (id, name, description, price_minor, category_id) as (
         gate.*,
         gen_random_uuid() as event_id,
         format(
-            '00-%s-%s-01', replace(gen_random_uuid()::text, '-', ''),
+            '00-%s-%s-00', replace(gen_random_uuid()::text, '-', ''),
             right(replace(gen_random_uuid()::text, '-', ''), 16)
         ) as traceparent
     from gate
