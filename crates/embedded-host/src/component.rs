@@ -196,6 +196,8 @@ impl Component {
                 }
                 Ok(Response::from_parts(parts, full(body)))
             }
+            // The instance that missed its deadline may have been ended before its client was told.
+            Ok(Err(_)) if Instant::now() >= deadline => Err(self.explain(Refusal::Late)),
             Ok(Err(error)) => {
                 tracing::warn!(component = %self.name, %error, "an answer broke off");
                 Err(Problem::FAILED)
