@@ -1,7 +1,9 @@
 //! What is measured, a file each.
 
 mod backlog;
+mod contender;
 mod copies;
+mod hardening;
 mod idle;
 mod past;
 mod pgbench;
@@ -24,6 +26,8 @@ use clap::ValueEnum;
 pub(crate) enum Part {
     /// The components beside a native twin
     Twin,
+    /// The gateway, its limits and tracing, beside the same without
+    Hardening,
     /// One order at a time, from the request to `shipping`
     Single,
     /// A sustained stream of orders, beside pgbench
@@ -47,6 +51,7 @@ impl Part {
             Self::Single,
             Self::Stream,
             Self::Twin,
+            Self::Hardening,
             Self::Relay,
             Self::Backlog,
             Self::Past,
@@ -59,6 +64,7 @@ impl Part {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Twin => "The components beside a native twin",
+            Self::Hardening => "What the gateway, its limits and tracing cost",
             Self::Single => "One order at a time",
             Self::Stream => "A sustained stream of orders",
             Self::Relay => "The relay",
@@ -76,6 +82,7 @@ impl Part {
         eprintln!("bench: {}", self.title());
         match self {
             Self::Twin => twin::measure(pace).await,
+            Self::Hardening => hardening::measure(pace).await,
             Self::Single => single::measure(pace).await,
             Self::Stream => stream::measure(pace).await,
             Self::Relay => relay::measure(pace).await,

@@ -1,10 +1,11 @@
 //! The components beside the native twin, on the services' own ports: hello, a cached flower, a list, an order.
 
+use super::contender::{Contender, take_turns};
 use super::stage::{drop_database, order_of, pid, tell_of_a_flower, token};
-use crate::generator::{CONNECTIONS, Connection, Run, Target, load};
+use crate::generator::{CONNECTIONS, Connection, Target};
 use crate::pace::Pace;
 use crate::report::{Section, Table, bounds, verdict};
-use crate::statistics::{median, milliseconds, percentile};
+use crate::statistics::median;
 use crate::twin::{Running, Settings, Statements};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -34,14 +35,6 @@ struct Scenario {
     own_members: &'static [&'static str],
 }
 
-/// A server under load.
-struct Contender {
-    name: &'static str,
-    address: SocketAddr,
-    pid: u32,
-    runs: Vec<Run>,
-}
-
 pub(super) async fn measure(pace: &Pace) -> Result<Section> {
     let mut shop = Shop::prepare().await?;
     let catalog = SocketAddr::from(([127, 0, 0, 1], free_port()?));
@@ -56,25 +49,21 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
     let per_call = Running::start(&settings(&shop, Statements::PerCall)?).await?;
     let cached = Running::start(&settings(&shop, Statements::Cached)?).await?;
 
-    let (mut ratios, mut figures) = (ratio_table(), figure_table());
+    let (mut ratios, mut figures) = (ratio_table(), Contender::table());
     for scenario in scenarios(&shop, catalog, ordering).await? {
         eprintln!("bench:   {}", scenario.name);
         let mut contenders = vec![
-            Contender::new("component", scenario.target.address, pid),
-            Contender::new("twin", per_call.address, per_call.pid),
+            Contender::new("component", scenario.target.clone(), pid),
+            scenario.twin("twin", &per_call),
         ];
         if scenario.has_statements {
-            contenders.push(Contender::new(
-                "twin, statements cached",
-                cached.address,
-                cached.pid,
-            ));
+            contenders.push(scenario.twin("twin, statements cached", &cached));
         }
         for contender in &contenders {
-            scenario.check_same_answer(contender.address).await?;
+            scenario.check_same_answer(&contender.target).await?;
         }
         shop.database().await?.batch_execute("checkpoint").await?;
-        take_turns(&scenario, &mut contenders, pace).await?;
+        take_turns(scenario.name, &mut contenders, pace).await?;
         add_rows(&scenario, &contenders, &mut ratios, &mut figures);
     }
     drop((per_call, cached));
@@ -154,18 +143,20 @@ async fn scenarios(shop: &Shop, catalog: SocketAddr, ordering: SocketAddr) -> Re
 }
 
 impl Scenario {
-    /// Checks that the server at `address` answers what the component does: a twin that does something else proves
-    /// nothing.
-    async fn check_same_answer(&self, address: SocketAddr) -> Result<()> {
-        let theirs = self.answer(address).await?;
-        let ours = self.answer(self.target.address).await?;
+    fn twin(&self, name: &'static str, twin: &Running) -> Contender {
+        Contender::new(name, self.target.at(twin.address), twin.pid)
+    }
+
+    /// Checks that a server answers what the component does: a twin that does something else proves nothing.
+    async fn check_same_answer(&self, target: &Target) -> Result<()> {
+        let theirs = self.answer(target).await?;
+        let ours = self.answer(&self.target).await?;
         ensure!(theirs == ours, "{}: {theirs} instead of {ours}", self.name);
         Ok(())
     }
 
-    async fn answer(&self, address: SocketAddr) -> Result<Value> {
-        let target = self.target.at(address);
-        let mut answer = Connection::open(address).await?.send_json(&target).await?;
+    async fn answer(&self, target: &Target) -> Result<Value> {
+        let mut answer = Connection::open(target.address).await?.send_json(target).await?;
         without(&mut answer, self.own_members);
         Ok(answer)
     }
@@ -183,41 +174,6 @@ fn without(value: &mut Value, names: &[&str]) {
     }
 }
 
-/// Each round begins with another contender, so that none always follows the same.
-async fn take_turns(scenario: &Scenario, contenders: &mut [Contender], pace: &Pace) -> Result<()> {
-    for round in 0..pace.rounds {
-        contenders.rotate_left(usize::from(round > 0));
-        for contender in contenders.iter_mut() {
-            let target = scenario.target.at(contender.address);
-            let run = load(target, contender.pid, pace.warm_up, pace.run).await;
-            let run = run.with_context(|| format!("{}, {}", scenario.name, contender.name))?;
-            contender.runs.push(run);
-        }
-    }
-    Ok(())
-}
-
-impl Contender {
-    fn new(name: &'static str, address: SocketAddr, pid: u32) -> Self {
-        Self {
-            name,
-            address,
-            pid,
-            runs: Vec::new(),
-        }
-    }
-
-    fn median(&self, figure: impl Fn(&Run) -> f64) -> f64 {
-        median(&self.runs.iter().map(figure).collect::<Vec<_>>())
-    }
-
-    /// Our requests per second as a share of the other's, round by round.
-    fn shares_of(&self, other: &Self) -> Vec<f64> {
-        let rounds = self.runs.iter().zip(&other.runs);
-        rounds.map(|(ours, theirs)| ours.rate() / theirs.rate()).collect()
-    }
-}
-
 fn ratio_table() -> Table {
     Table::new(&[
         "",
@@ -229,10 +185,6 @@ fn ratio_table() -> Table {
         "reached",
         "÷ twin with cached statements",
     ])
-}
-
-fn figure_table() -> Table {
-    Table::new(&["", "", "requests/s", "p50, ms", "p99, ms", "CPU per request, µs"])
 }
 
 fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, figures: &mut Table) {
@@ -259,16 +211,8 @@ fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, f
             .get(1)
             .map_or_else(String::new, |shares| format!("{:.2}", median(shares))),
     ]);
-    for contender in &contenders {
-        let latency = |share| contender.median(|run| milliseconds(percentile(&run.latencies, share)));
-        figures.row([
-            scenario.name.to_owned(),
-            contender.name.to_owned(),
-            format!("{:.0}", contender.median(Run::rate)),
-            format!("{:.2}", latency(0.5)),
-            format!("{:.2}", latency(0.99)),
-            format!("{:.0}", contender.median(Run::cpu_per_request)),
-        ]);
+    for contender in contenders {
+        contender.add_row(scenario.name, figures);
     }
 }
 

@@ -78,6 +78,7 @@ impl Component {
         let (mut parts, body) = request.into_parts();
         let mut span = trace::arrived(&self.name, &mut parts, visit.client);
         let origin = Origin::of(&parts);
+        let client = visit.client;
         let method = parts.method.clone();
         let may_write = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
         let mut response = match self.attempt(parts, body, visit).await {
@@ -96,7 +97,8 @@ impl Component {
                 problem.into_response(&origin)
             }
         };
-        let route = trace::answered(&mut span, &method, &mut response);
+        let route = trace::answered(&mut span, &method, client, &mut response);
+        self.meters.circuit(response.headers_mut());
         self.meters
             .answered(&method, route.as_deref(), response.status(), arrived.elapsed());
         reached(Point::HostAnswered);

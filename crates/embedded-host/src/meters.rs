@@ -6,17 +6,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use metrics::{Counter, Gauge, Histogram, Unit};
 
 use crate::trace;
 
 /// Routes of one component that are told apart. Those of our services are fewer; one that makes them up is cut off.
 const MAX_ROUTES: usize = 64;
-/// An answer of which no route is known: of no service, or of the gateway, which has none of its own.
+/// An answer of which no route is known.
 const NO_ROUTE: &str = "none";
 /// What comes after too many routes.
 const OTHER_ROUTE: &str = "other";
+/// By this a component says how its circuit breaker to somebody stands: `payment=open`. For the host alone.
+const CIRCUIT: HeaderName = HeaderName::from_static("x-shop-circuit");
+/// To so many; what is said of others is left out.
+const MAX_CIRCUITS: usize = 16;
+/// And their names are no longer.
+const MAX_CIRCUIT_BYTES: usize = 32;
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What is measured of one component.
@@ -26,6 +32,7 @@ pub(crate) struct Meters {
     duration: Histogram,
     component: Arc<str>,
     routes: Mutex<Routes>,
+    circuits: Mutex<HashMap<String, Gauge>>,
     pub(crate) instances: Gauge,
     pub(crate) instantiations: Counter,
     pub(crate) traps: Counter,
@@ -46,6 +53,7 @@ impl Meters {
             duration: metrics::histogram!("embedded_host_request_duration_seconds", "component" => name()),
             component: component.into(),
             routes: Mutex::default(),
+            circuits: Mutex::default(),
             instances: metrics::gauge!("embedded_host_instances", "component" => name()),
             instantiations: metrics::counter!("embedded_host_instantiations_total", "component" => name()),
             traps: metrics::counter!("embedded_host_traps_total", "component" => name()),
@@ -71,6 +79,43 @@ impl Meters {
         }
         of_route.duration.record(took.as_secs_f64());
     }
+}
+
+impl Meters {
+    /// Takes out of an answer's head what the component says of its circuit breakers.
+    pub(crate) fn circuit(&self, headers: &mut HeaderMap) {
+        let Some(said) = headers.remove(CIRCUIT) else {
+            return;
+        };
+        let Some((service, state)) = said.to_str().ok().and_then(circuit_state) else {
+            return;
+        };
+        let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
+        if circuits.len() >= MAX_CIRCUITS && !circuits.contains_key(service) {
+            return;
+        }
+        let gauge = circuits.entry(service.to_owned()).or_insert_with(|| {
+            metrics::gauge!(
+                "embedded_host_circuit_state",
+                "component" => self.component.to_string(), "service" => service.to_owned()
+            )
+        });
+        gauge.set(state);
+    }
+}
+
+/// Whose circuit it is, and its state as the gauge has it.
+fn circuit_state(said: &str) -> Option<(&str, f64)> {
+    let (service, state) = said.split_once('=')?;
+    let state = match state {
+        "closed" => 0.0,
+        "half-open" => 1.0,
+        "open" => 2.0,
+        _ => return None,
+    };
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_short = (1..=MAX_CIRCUIT_BYTES).contains(&service.len());
+    (is_short && service.bytes().all(is_name)).then_some((service, state))
 }
 
 /// By the route, then by the method.
@@ -131,6 +176,10 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "From the arrival of a request's head to that of its answer, by component, method and route template"
     );
+    metrics::describe_gauge!(
+        "embedded_host_circuit_state",
+        "A component's circuit breaker to a service as it last said: 0 closed, 1 half-open, 2 open"
+    );
     metrics::describe_gauge!("embedded_host_instances", "Instances alive");
     metrics::describe_counter!("embedded_host_instantiations_total", "Instances made");
     metrics::describe_counter!("embedded_host_traps_total", "Instances that ended in a trap");
@@ -159,6 +208,28 @@ pub(crate) fn describe() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_circuit_is_a_name_and_a_state() {
+        assert_eq!(circuit_state("payment=open"), Some(("payment", 2.0)));
+        assert_eq!(circuit_state("payment=closed"), Some(("payment", 0.0)));
+        let long = format!("{}=open", "x".repeat(MAX_CIRCUIT_BYTES + 1));
+        for said in ["", "payment", "payment=ajar", "=open", "pay ment=open", &long] {
+            assert_eq!(circuit_state(said), None, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_component_that_makes_up_circuits_makes_up_a_bounded_number_of_series() {
+        let meters = Meters::of("wild");
+        for number in 0..100 {
+            let mut headers = HeaderMap::new();
+            headers.insert(CIRCUIT, format!("s{number}=open").try_into().unwrap());
+            meters.circuit(&mut headers);
+            assert!(headers.is_empty());
+        }
+        assert_eq!(meters.circuits.lock().unwrap().len(), MAX_CIRCUITS);
+    }
 
     #[test]
     fn a_component_that_makes_up_routes_makes_up_a_bounded_number_of_series() {

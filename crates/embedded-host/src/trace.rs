@@ -55,13 +55,19 @@ pub(crate) fn arrived(component: &Arc<str>, parts: &mut Parts, client: &HeaderVa
     span
 }
 
-/// What an answer's head says of it, its private part removed: the route's template, if the component named one.
+/// The template of the route that answered, if the component named one. It goes on to whoever called from this host, and
+/// to nobody else.
 pub(crate) fn answered(
     span: &mut Span,
     method_of: &Method,
+    client: &HeaderValue,
     response: &mut Response<WasiBody>,
 ) -> Option<String> {
-    let route = response.headers_mut().remove(ROUTE).and_then(template);
+    let headers = response.headers_mut();
+    let route = headers.get(ROUTE).and_then(template);
+    if !headers::is_chained(client) {
+        headers.remove(ROUTE);
+    }
     if span.is_recorded() {
         if let Some(route) = &route {
             span.rename(format!("{} {route}", method(method_of)));
@@ -79,7 +85,7 @@ fn status(span: &mut Span, status: StatusCode, is_failure: fn(&StatusCode) -> bo
     }
 }
 
-fn template(value: HeaderValue) -> Option<String> {
+fn template(value: &HeaderValue) -> Option<String> {
     let text = value.to_str().ok()?;
     (text.starts_with('/') && text.len() <= MAX_ROUTE_BYTES).then(|| text.to_owned())
 }
@@ -210,16 +216,18 @@ mod tests {
         let headers = response.headers_mut();
         headers.insert("x-shop-route", HeaderValue::from_static("/orders/{id}"));
         let mut nothing = Span::NONE;
-        let route = answered(&mut nothing, &Method::GET, &mut response);
-        assert_eq!(route.as_deref(), Some("/orders/{id}"));
+        let mut route = |client: &HeaderValue| answered(&mut nothing, &Method::GET, client, &mut response);
+        assert_eq!(route(&headers::CHAINED).as_deref(), Some("/orders/{id}"));
+        let client = HeaderValue::from_static("10.0.0.1:7");
+        assert_eq!(route(&client).as_deref(), Some("/orders/{id}"));
+        assert_eq!(route(&client), None);
         assert!(response.headers().is_empty());
-        assert_eq!(answered(&mut nothing, &Method::GET, &mut response), None);
     }
 
     #[test]
     fn a_template_that_could_be_anything_is_none() {
         for text in ["orders", &format!("/{}", "x".repeat(200))] {
-            assert_eq!(template(HeaderValue::try_from(text).unwrap()), None);
+            assert_eq!(template(&HeaderValue::try_from(text).unwrap()), None);
         }
     }
 

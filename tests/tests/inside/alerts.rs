@@ -8,7 +8,7 @@ use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::Value;
 use shop_tests::environment::{root, variable};
-use shop_tests::proxy::Mood;
+use shop_tests::proxy::{Mood, Proxy};
 use shop_tests::shop::free_port;
 use shop_tests::{Actor, Shop, eventually};
 use std::collections::{BTreeMap, BTreeSet};
@@ -236,7 +236,13 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     let _alone = alone().await;
     let mut shop = Shop::prepare_linked().await?;
     let nobody = format!("http://127.0.0.1:{}", free_port()?);
+    // The gateway reaches delivery by a way that can be cut.
+    let delivery = format!("127.0.0.1:{}", free_port()?);
+    let to_delivery = Proxy::to(delivery.clone()).await?;
+    shop.set_variables(&[("delivery_url", &format!("http://{}", to_delivery.address))])?;
+    let listen = format!("delivery={delivery}");
     let tight = [
+        ["--service-listen", listen.as_str()],
         ["--otlp-endpoint", nobody.as_str()],
         ["--trace-ratio", "1"],
         ["--request-timeout", "3"],
@@ -273,6 +279,14 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     prometheus.expect(&["OutboxUnattended", "OutboxStalled"]).await?;
     links.rabbitmq.behave(Mood::Well);
 
+    // A service that cannot be reached.
+    to_delivery.behave(Mood::Cut);
+    for _ in 0..6 {
+        user.get("/api/delivery/order/none").await?;
+    }
+    prometheus.expect(&["CircuitOpen"]).await?;
+    to_delivery.behave(Mood::Well);
+
     // A table that is locked, and more requests than may wait for it.
     let blocker = shop.database().await?;
     blocker
@@ -307,7 +321,7 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     let all = rules()?.len();
     assert_eq!(
         all,
-        3 + 2 + wanted.len() + 2,
+        3 + 2 + 1 + wanted.len() + 2,
         "an alert was added whose fault nobody causes here"
     );
     Ok(())

@@ -271,6 +271,93 @@ async fn the_services_statements_walk_along_indexes_however_much_the_shop_has_so
 }
 
 #[tokio::test]
+async fn the_statements_of_signing_in_walk_along_indexes_however_many_have_accounts() -> Result<()> {
+    let _alone = alone().await;
+    let shop = shop_with_a_past().await?;
+    let (hash, session) = ("sha256('7')", "md5('session7')::uuid");
+    let lanes = r#"'[{"key": "00", "failures": 5, "within_seconds": 900, "hold_seconds": 60}]'"#;
+    expect(
+        &shop,
+        "auth",
+        &[
+            (
+                "admit_attempt",
+                statement!("auth", "admit_attempt"),
+                &[lanes],
+                &["login_guesses_pkey", "login_guesses_expiry"],
+            ),
+            (
+                "settle_attempt",
+                statement!("auth", "settle_attempt"),
+                &["'[\"00\"]'", "'now'", "true"],
+                &["login_guesses_pkey"],
+            ),
+            (
+                "find_account",
+                statement!("auth", "find_account"),
+                &["'7@example.com'", hash],
+                &["users_email_key", "sessions_user"],
+            ),
+            (
+                "begin_session",
+                statement!("auth", "begin_session"),
+                &[session, USER, "now()", hash, hash],
+                &["users_pkey"],
+            ),
+            (
+                "find_session",
+                statement!("auth", "find_session"),
+                &[hash],
+                &["refresh_tokens_pkey", "sessions_pkey", "users_pkey"],
+            ),
+            (
+                "store_exchange",
+                statement!("auth", "store_exchange"),
+                &[session, "0", "1", hash, "now()", hash],
+                &["sessions_pkey"],
+            ),
+            (
+                "revoke_session",
+                statement!("auth", "revoke_session"),
+                &[hash],
+                &["refresh_tokens_pkey", "sessions_pkey"],
+            ),
+            (
+                "prune_sessions",
+                statement!("auth", "prune_sessions"),
+                &[],
+                &[
+                    "refresh_tokens_expiry",
+                    "refresh_tokens_pkey",
+                    "refresh_tokens_session",
+                    "sessions_expiry",
+                    "sessions_pkey",
+                ],
+            ),
+            (
+                "find_user",
+                statement!("auth", "find_user"),
+                &[USER],
+                &["users_pkey"],
+            ),
+            (
+                "upgrade_hash",
+                statement!("auth", "upgrade_hash"),
+                &[USER, "'x'", "'y'"],
+                &["users_pkey"],
+            ),
+            (
+                "update_user",
+                statement!("auth", "update_user"),
+                &[USER, "2", "'user'", "true", "false", "true", "now()"],
+                &["users_active_admins", "users_pkey"],
+            ),
+        ],
+    )
+    .await
+}
+
+#[tokio::test]
 async fn the_relays_statements_walk_along_indexes_whether_or_not_their_parameters_are_planned_for()
 -> Result<()> {
     let _alone = alone().await;

@@ -2,6 +2,23 @@
 create function pg_temp.id(kind text, number bigint) returns uuid language sql immutable
 as $$select md5(kind || number)::uuid$$;
 
+insert into auth.users (id, email, email_key, password_hash, role, created_at, updated_at)
+select pg_temp.id('user', n), n || '@example.com', n || '@example.com', 'x', 'user', now(), now()
+from generate_series(1, :rows) as n;
+
+insert into auth.sessions (id, user_id, user_epoch, client_hash, created_at, expires_at)
+select
+    pg_temp.id('session', n), pg_temp.id('user', n), 0, sha256(n::text::bytea), now(), now() + n * interval '1 minute'
+from generate_series(1, :rows) as n;
+
+insert into auth.refresh_tokens (token_hash, session_id, generation, expires_at)
+select sha256(n::text::bytea), pg_temp.id('session', n), 0, now() + n * interval '1 minute'
+from generate_series(1, :rows) as n;
+
+insert into auth.login_guesses (key, allowed, within, hold, failed, pending, expires_at)
+select sha256(n::text::bytea), 5, '15 minutes', '1 minute', '{}', '{}', now() + n * interval '1 minute'
+from generate_series(1, :rows) as n;
+
 insert into ordering.orders (
     id, user_id, status, total_minor, currency, delivery_address, payment_method, created_at, updated_at,
     payment_due_at

@@ -88,7 +88,7 @@ async fn an_order_is_one_trace_from_the_clients_request_to_the_shipment() -> Res
     user.await_status(&order_id, "shipping").await?;
 
     let wanted = [
-        Wanted("gateway", SERVER, "POST"),
+        Wanted("gateway", SERVER, "POST /orders"),
         Wanted("gateway", CLIENT, "POST"),
         Wanted("ordering", SERVER, "POST /orders"),
         Wanted("ordering", CLIENT, "WITH"),

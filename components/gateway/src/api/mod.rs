@@ -8,7 +8,9 @@ mod pass;
 
 use crate::Gateway;
 use crate::application::{Refusal, Way, admit, ask_all, count};
-use crate::domain::{Additions, Draw, Envelope, Errand, Field, Flaw, Route, Service, find, inspect, value};
+use crate::domain::{
+    Additions, Draw, Envelope, Errand, Field, Flaw, ROUTE, Route, Service, find, inspect, value,
+};
 use crate::infrastructure::Asking;
 use service::config::ConfigError;
 use service::log::{self, Level};
@@ -21,6 +23,8 @@ struct Visit<'a> {
     additions: Additions,
     /// The client's, without its query.
     path: &'a str,
+    /// The template of the route that answers, if there is one and the host asks for it.
+    route: Option<&'a str>,
 }
 
 /// Answers one request.
@@ -30,13 +34,18 @@ struct Visit<'a> {
 pub async fn handle(gateway: Result<&Gateway, ConfigError>, request: Request) -> Result<Response, ErrorCode> {
     let mut fields = request.get_headers().copy_all();
     let flaw = inspect(&fields).err();
+    let is_route_asked = value(&fields, ROUTE).is_some();
     let trusted_proxies = gateway.as_ref().map_or(0, |gateway| gateway.trusted_proxies);
     let envelope = Envelope::open(&mut fields, trusted_proxies);
     let path_with_query = request.get_path_with_query().unwrap_or_default();
+    let path = path_with_query.split('?').next().unwrap_or_default();
     let visit = Visit {
         additions: Additions::to(&envelope),
         envelope,
-        path: path_with_query.split('?').next().unwrap_or_default(),
+        path,
+        route: find(path)
+            .filter(|_| is_route_asked)
+            .map(|route| route.template(path)),
     };
     let trace = visit.envelope.trace.clone();
     let arrived = Arrived {
@@ -145,11 +154,14 @@ async fn forward(
     visit.additions.extend(tally.fields());
     let pass = match pass {
         Ok(pass) => pass,
-        Err(refusal) => return visit.refuse(own::refused(&refusal)),
+        Err(refusal) => {
+            visit.tell_host_of(service, &gateway.breakers);
+            return visit.refuse(own::refused(&refusal));
+        }
     };
     visit.envelope.seal(&mut forwarded.fields, prefix);
     let passage = pass::Passage {
-        visit: &visit,
+        visit,
         service,
         path_with_query: forwarded.path_with_query.get(prefix.len()..).unwrap_or_default(),
     };

@@ -1,8 +1,8 @@
 //! What the gateway says itself.
 
 use super::Visit;
-use crate::application::{Overview, Refusal};
-use crate::domain::{Breaker, Field, Flaw, Service};
+use crate::application::{Breakers, Overview, Refusal};
+use crate::domain::{Breaker, CIRCUIT, Field, Flaw, ROUTE, Service, value};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
@@ -18,10 +18,30 @@ impl Visit<'_> {
     pub(super) fn answer(&self, answer: Response) -> Result<types::Response, types::ErrorCode> {
         let mut answer = answer.with_header(REQUEST_ID_HEADER, &self.envelope.request_id);
         let mut fields = fields_of(answer.headers());
-        if self.additions.complete(&mut fields) {
+        if self.additions.complete(&mut fields) | self.name_route(&mut fields) {
             *answer.headers_mut() = headers_of(fields);
         }
         answer.into_http().map(FullBody::new).into_response()
+    }
+
+    /// Has the host told which route answers, if the answer does not say; `false` if it does, or nobody asks.
+    pub(super) fn name_route(&self, fields: &mut Vec<Field>) -> bool {
+        let Some(route) = self.route else { return false };
+        let is_missing = value(fields, ROUTE).is_none();
+        if is_missing {
+            fields.push((ROUTE.to_owned(), route.as_bytes().to_vec()));
+        }
+        is_missing
+    }
+
+    /// Has the host told how the breaker of `service` stands, if that is news and the host listens.
+    pub(super) fn tell_host_of(&mut self, service: Service, breakers: &Breakers) {
+        if self.route.is_some()
+            && let Some(breaker) = breakers.news(service)
+        {
+            let state = format!("{}={}", service.name(), breaker.name());
+            self.additions.extend([(CIRCUIT.to_owned(), state.into_bytes())]);
+        }
     }
 
     /// The problem that the client's request has.

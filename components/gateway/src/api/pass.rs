@@ -13,7 +13,7 @@ use spin_sdk::wasip3::wit_future;
 
 /// One request on its way to a service.
 pub(super) struct Passage<'a> {
-    pub(super) visit: &'a Visit<'a>,
+    pub(super) visit: Visit<'a>,
     pub(super) service: Service,
     /// As the service knows it.
     pub(super) path_with_query: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct Passage<'a> {
 impl Passage<'_> {
     /// Gives the service's answer, or says why there is none.
     pub(super) async fn through(
-        self,
+        mut self,
         gateway: &Gateway,
         pass: Pass,
         request: Request,
@@ -40,6 +40,7 @@ impl Passage<'_> {
             Err(unanswered) => unanswered.outcome(),
         };
         conclude(&gateway.shared, &gateway.breakers, pass, outcome).await;
+        self.visit.tell_host_of(self.service, &gateway.breakers);
         match answered {
             Ok(answer) => match answer.get_status_code() {
                 // No service of ours says so: its host does, of one that trapped.
@@ -53,8 +54,10 @@ impl Passage<'_> {
     /// The answer as it is, where nothing has to change: then not even its head is copied again.
     fn hand_over(&self, answer: Response) -> Result<Response, ErrorCode> {
         let mut fields = answer.get_headers().copy_all();
-        let is_readdressed = self.visit.envelope.readdress(&mut fields);
-        if !self.visit.additions.complete(&mut fields) && !is_readdressed {
+        let is_changed = self.visit.envelope.readdress(&mut fields)
+            | self.visit.additions.complete(&mut fields)
+            | self.visit.name_route(&mut fields);
+        if !is_changed {
             return Ok(answer);
         }
         let Ok(fields) = Fields::from_list(&fields) else {

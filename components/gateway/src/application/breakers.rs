@@ -37,6 +37,8 @@ struct View {
     breaker: Breaker,
     /// When the others told.
     told: Option<Moment>,
+    /// Nobody was told of it yet.
+    is_news: bool,
 }
 
 impl Default for Breakers {
@@ -44,6 +46,7 @@ impl Default for Breakers {
         let view = View {
             breaker: Breaker::CLOSED,
             told: None,
+            is_news: false,
         };
         Self(Service::ALL.map(|_| Cell::new(view)))
     }
@@ -62,6 +65,7 @@ impl Breakers {
             self.view(service).set(View {
                 breaker,
                 told: Some(now),
+                is_news: true,
             });
         }
     }
@@ -69,6 +73,16 @@ impl Breakers {
     /// What is known.
     pub fn known(&self, service: Service) -> Breaker {
         self.view(service).get().breaker
+    }
+
+    /// What is known, if it was learned or decided since this was last asked.
+    pub fn news(&self, service: Service) -> Option<Breaker> {
+        let view = self.view(service).get();
+        self.view(service).set(View {
+            is_news: false,
+            ..view
+        });
+        view.is_news.then_some(view.breaker)
     }
 
     /// Whether a request may go to `service`. A probe is given up after `patience`.
@@ -121,7 +135,11 @@ impl Breakers {
         }
         // Before the others are asked, so that no two requests of this instance both are the probe.
         let told = self.view(service).get().told;
-        self.view(service).set(View { breaker: next, told });
+        self.view(service).set(View {
+            breaker: next,
+            told,
+            is_news: true,
+        });
         match shared.replace(service, known, next).await {
             // What this instance saw meanwhile stands.
             None => true,
@@ -283,6 +301,18 @@ mod tests {
             block_on(breakers.tell(&keeper, Service::Payment, now, Outcome::Answered, None));
         }
         assert_eq!(keeper.asked.get(), 0);
+    }
+
+    #[test]
+    fn what_is_learned_or_decided_is_news_once() {
+        let (keeper, breakers, now) = (Keeper::default(), Breakers::default(), now());
+        assert_eq!(breakers.news(Service::Payment), None);
+        breakers.learn(Service::Payment, Some(Breaker::CLOSED), now);
+        assert_eq!(breakers.news(Service::Payment), Some(Breaker::CLOSED));
+        assert_eq!(breakers.news(Service::Payment), None);
+        fail(&keeper, &breakers, now, FAILURES);
+        assert_eq!(breakers.news(Service::Payment).map(Breaker::name), Some("open"));
+        assert_eq!(breakers.news(Service::Catalog), None);
     }
 
     #[test]

@@ -69,6 +69,13 @@ pub fn value<'a>(fields: &'a [Field], name: &str) -> Option<&'a [u8]> {
 /// The trace for the services: a host that traces by itself writes over the other (docs/spin.md).
 const PRIVATE_TRACEPARENT: &str = "x-shop-traceparent";
 
+/// By this a host asks which route answers, and is told: by the service, whose word goes on to the gateway's own host,
+/// which strips it.
+pub const ROUTE: &str = "x-shop-route";
+
+/// By this the host is told how a service's breaker stands; it strips it, too.
+pub const CIRCUIT: &str = "x-shop-circuit";
+
 /// The client's address for the services, who believe it on a chained call alone.
 const CLIENT_ADDRESS: &str = "x-shop-client-addr";
 
@@ -149,7 +156,7 @@ impl Envelope {
     pub fn readdress(&self, fields: &mut Vec<Field>) -> bool {
         let named = lower_names(fields);
         let arrived = fields.len();
-        fields.retain(|(name, _)| !ends_here(name) && !named.contains(name));
+        fields.retain(|(name, _)| name == ROUTE || (!ends_here(name) && !named.contains(name)));
         if !fields.iter().any(|(name, _)| name == REQUEST_ID) {
             fields.push((REQUEST_ID.to_owned(), self.request_id.as_bytes().to_vec()));
             return true;

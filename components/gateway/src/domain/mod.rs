@@ -12,7 +12,7 @@ mod version;
 pub use answer::Additions;
 pub use breaker::{Breaker, Moment, Outcome, Word};
 pub use cors::Origins;
-pub use fields::{Envelope, Field, Flaw, inspect, value};
+pub use fields::{CIRCUIT, Envelope, Field, Flaw, ROUTE, inspect, value};
 pub use limit::{Draw, Limit, Limits, Policy, Setting, Standing, Tally, TooSoon};
 pub use route::{Errand, OWN, Page, Route, Service, find};
 pub use version::Retiring;

@@ -34,6 +34,18 @@ impl Service {
         }
     }
 
+    /// All its public paths, as a template.
+    #[must_use]
+    pub fn paths(self) -> &'static str {
+        match self {
+            Self::Auth => "/auth/...",
+            Self::Catalog => "/catalog/...",
+            Self::Ordering => "/orders/...",
+            Self::Payment => "/payments/...",
+            Self::Delivery => "/delivery/...",
+        }
+    }
+
     /// What all its public paths begin with.
     fn of_segment(segment: &str) -> Option<Self> {
         match segment {
@@ -69,6 +81,18 @@ pub enum Route {
     Page(Page),
     /// A service, which knows the path without `prefix` (one of [`PREFIXES`], or empty).
     Service { service: Service, prefix: &'static str },
+}
+
+impl Route {
+    /// The template of the route to which `path` led.
+    #[must_use]
+    pub fn template(self, path: &str) -> &str {
+        match self {
+            Self::Service { service, .. } => service.paths(),
+            // These are compared as a whole.
+            Self::Health | Self::Live | Self::Page(_) => path,
+        }
+    }
 }
 
 /// What is asked for often by those who mean no good, and has limits of its own.
