@@ -22,6 +22,8 @@ COPY migrations migrations
 COPY demo demo
 COPY audit audit
 USER 10001
+# Of the embedded host, publish the gateway's own listener (docs/operations.md):
+# --listen 127.0.0.1:8080 --service-listen gateway=0.0.0.0:8000
 EXPOSE 8000 9100
 ENTRYPOINT ["host-bridge"]
 CMD ["relay"]

@@ -161,6 +161,10 @@ pub(crate) struct HostArgs {
     #[arg(long, env = "SHOP_MAX_BODY_BYTES", default_value_t = 2 * 1024 * 1024, value_name = "BYTES")]
     pub(crate) max_body_bytes: u64,
 
+    /// How many bytes the bodies of all requests to a component may have at a time; then 503
+    #[arg(long, env = "SHOP_MAX_BODIES_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES")]
+    pub(crate) max_bodies_bytes: u64,
+
     /// How many bytes of memory an instance may use
     #[arg(long, env = "SHOP_MAX_INSTANCE_BYTES", default_value_t = 64 * 1024 * 1024, value_name = "BYTES")]
     pub(crate) max_instance_bytes: usize,
@@ -183,7 +187,7 @@ pub(crate) struct HostArgs {
     )]
     pub(crate) requests_per_component: usize,
 
-    /// How many requests to reserved paths one component works on beyond those
+    /// How many requests to one reserved path a component works on beyond those
     #[arg(
         long,
         env = "SHOP_RESERVED_PER_COMPONENT",
@@ -192,16 +196,21 @@ pub(crate) struct HostArgs {
     )]
     pub(crate) reserved_per_component: usize,
 
-    /// The ending of a path that has this room of its own, so that it is answered while clients are turned away
+    /// A path that has such room of its own, so that it is answered while clients are turned away; `{component}` is
+    /// whoever answers
     /// (repeatable)
     #[arg(
         long,
         env = "SHOP_RESERVED_PATH",
         value_delimiter = ',',
-        default_values = ["/events", "/health", "/health/live"],
-        value_name = "ENDING"
+        default_values = embedded_host::RESERVED_PATHS,
+        value_name = "PATH"
     )]
     pub(crate) reserved_path: Vec<String>,
+
+    /// Of how many traces a second to a component a client may say that they be recorded
+    #[arg(long, env = "SHOP_CLIENT_TRACES", default_value_t = 10, value_name = "COUNT")]
+    pub(crate) client_traces: u32,
 
     /// How many connections one listener has at a time; a further one is answered 503
     #[arg(

@@ -16,6 +16,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+/// What the services of all spans belong to.
+const NAMESPACE: &str = "flower-shop";
+
 /// How long the last spans may take to reach the collector.
 const SPANS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -57,6 +60,7 @@ pub(crate) fn spans(process: &ProcessArgs) -> anyhow::Result<Option<Exporter>> {
     spans::describe();
     let settings = spans::Settings {
         endpoint,
+        namespace: NAMESPACE.to_owned(),
         ratio: process.trace_ratio,
     };
     let exporter = spans::install(&settings).map_err(|reason| anyhow!("--otlp-endpoint: {reason}"))?;

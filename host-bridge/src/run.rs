@@ -97,6 +97,7 @@ fn host_config(args: HostArgs, on_write: Option<OnWrite>, secrets: Secrets) -> e
     config.cache_dir = args.cache_dir;
     config.limits.request_timeout = args.request_timeout;
     config.limits.max_body_bytes = args.max_body_bytes;
+    config.limits.max_bodies_bytes = args.max_bodies_bytes;
     config.limits.max_instance_bytes = args.max_instance_bytes;
     config.limits.instances_per_component = args.instances_per_component;
     config.limits.requests_per_component = args.requests_per_component;
@@ -109,6 +110,7 @@ fn host_config(args: HostArgs, on_write: Option<OnWrite>, secrets: Secrets) -> e
     config.limits.idle_timeout = args.idle_timeout;
     config.limits.max_head_bytes = args.max_head_bytes;
     config.reserved_paths = args.reserved_path;
+    config.client_traces_per_second = args.client_traces;
     if args.fresh_instances {
         config.reuse = Reuse::never();
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use relay::operator::{Operator, Overview};
+use relay::operator::{OutboxState, Overview};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::IsTerminal;
@@ -34,11 +34,12 @@ struct Report {
 
 pub(crate) async fn status(args: Status) -> anyhow::Result<()> {
     let asks_broker = args.amqp_url.is_some();
-    let operator = Operator::connect(tools(args.outboxes, args.amqp_url)?).await?;
-    let overview = operator.overview().await?;
-    let health = tokio::time::timeout(HEALTH_PATIENCE, health(&args.shop_url))
-        .await
-        .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+    let tools = tools(args.outboxes, args.amqp_url)?;
+    // Whoever is away, the others are asked.
+    let health = tokio::time::timeout(HEALTH_PATIENCE, health(&args.shop_url));
+    let (health, overview) = tokio::join!(health, Overview::of(tools));
+    let health = health.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+    let overview = overview?;
     let amiss = amiss(&overview, &health, asks_broker);
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -93,18 +94,29 @@ fn amiss(overview: &Overview, health: &anyhow::Result<Value>, asks_broker: bool)
     if let Some(trouble) = &overview.broker_trouble {
         amiss.push(format!("RabbitMQ: {trouble}"));
     }
-    for outbox in &overview.outboxes {
-        if outbox.oldest_seconds > LATE_SECONDS {
-            let since = outbox.oldest_seconds;
-            amiss.push(format!("outbox of {}: waits for {since:.0} s", outbox.service));
-        }
-        if outbox.parked > 0 {
-            amiss.push(format!("outbox of {}: {} parked", outbox.service, outbox.parked));
+    for OutboxState { service, waiting } in &overview.outboxes {
+        match waiting {
+            Err(trouble) => amiss.push(format!("outbox of {service}: {trouble}")),
+            Ok(waiting) => {
+                if waiting.oldest_seconds > LATE_SECONDS {
+                    let since = waiting.oldest_seconds;
+                    amiss.push(format!("outbox of {service}: waits for {since:.0} s"));
+                }
+                if waiting.parked > 0 {
+                    amiss.push(format!("outbox of {service}: {} parked", waiting.parked));
+                }
+            }
         }
     }
+    for (service, trouble) in &overview.gauges_trouble {
+        amiss.push(format!("gauges of {service}: {trouble}"));
+    }
+    if let Some(trouble) = &overview.letters_trouble {
+        amiss.push(format!("dead letters: {trouble}"));
+    }
     for queue in &overview.queues {
-        if queue.dead_letters > 0 {
-            amiss.push(format!("{}: {} dead letters", queue.queue, queue.dead_letters));
+        if let Some(count) = queue.dead_letters.filter(|count| *count > 0) {
+            amiss.push(format!("{}: {count} dead letters", queue.queue));
         }
         if asks_broker && overview.broker_trouble.is_none() && queue.consumers.unwrap_or_default() == 0 {
             amiss.push(format!("{}: nobody consumes it", queue.queue));
@@ -151,26 +163,31 @@ fn show(report: &Report, colours: bool) {
     }
     print::table(["SERVICE", "STATE"], &services);
     print::line("");
+    let unknown = || "-".to_owned();
     let outboxes = report.overview.outboxes.iter().map(|outbox| {
-        [
-            outbox.service.clone(),
-            outbox.pending.to_string(),
-            format!("{:.0}s", outbox.oldest_seconds),
-            outbox.parked.to_string(),
-        ]
+        let service = outbox.service.clone();
+        match &outbox.waiting {
+            Ok(waiting) => [
+                service,
+                waiting.pending.to_string(),
+                format!("{:.0}s", waiting.oldest_seconds),
+                waiting.parked.to_string(),
+            ],
+            Err(_) => [service, unknown(), unknown(), unknown()],
+        }
     });
     print::table(
         ["OUTBOX", "WAITING", "OLDEST", "PARKED"],
         &outboxes.collect::<Vec<_>>(),
     );
     print::line("");
-    let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+    let number = |number: Option<i64>| number.map_or_else(unknown, |number| number.to_string());
     let queues = report.overview.queues.iter().map(|queue| {
         [
             queue.queue.clone(),
-            number(queue.messages),
-            number(queue.consumers),
-            queue.dead_letters.to_string(),
+            number(queue.messages.map(i64::from)),
+            number(queue.consumers.map(i64::from)),
+            number(queue.dead_letters),
         ]
     });
     print::table(
@@ -197,25 +214,30 @@ fn show(report: &Report, colours: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay::operator::{OutboxState, QueueState};
+    use relay::operator::{QueueState, Waiting};
     use serde_json::json;
+    use std::collections::BTreeMap;
 
     fn overview(oldest_seconds: f64, parked: i64, dead_letters: i64, consumers: Option<u32>) -> Overview {
         Overview {
             outboxes: vec![OutboxState {
                 service: "ordering".to_owned(),
-                pending: 1,
-                oldest_seconds,
-                parked,
+                waiting: Ok(Waiting {
+                    pending: 1,
+                    oldest_seconds,
+                    parked,
+                }),
             }],
+            letters_trouble: None,
             broker_trouble: None,
             queues: vec![QueueState {
                 queue: "payment_order_events".to_owned(),
                 messages: Some(0),
                 consumers,
-                dead_letters,
+                dead_letters: Some(dead_letters),
             }],
             gauges: Vec::new(),
+            gauges_trouble: BTreeMap::new(),
         }
     }
 
@@ -252,5 +274,26 @@ mod tests {
         overview.broker_trouble = Some("connection refused".to_owned());
         let amiss = amiss(&overview, &Err(anyhow::anyhow!("no answer in time")), true);
         assert_eq!(amiss, ["shop: no answer in time", "RabbitMQ: connection refused"]);
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_amiss() {
+        let mut overview = overview(0.0, 0, 0, Some(1));
+        overview.gauges_trouble = BTreeMap::from([("ordering".to_owned(), "too slow".to_owned())]);
+        overview.outboxes.push(OutboxState {
+            service: "payment".to_owned(),
+            waiting: Err("away".to_owned()),
+        });
+        overview.letters_trouble = Some("away, too".to_owned());
+        overview.queues[0].dead_letters = None;
+        let amiss = amiss(&overview, &Ok(json!({"status": "healthy"})), true);
+        assert_eq!(
+            amiss,
+            [
+                "outbox of payment: away",
+                "gauges of ordering: too slow",
+                "dead letters: away, too"
+            ]
+        );
     }
 }

@@ -258,6 +258,19 @@ impl Actor {
             .context("a flower without id")
     }
 
+    /// The id of the demo's red rose.
+    ///
+    /// # Errors
+    /// If there is no demo data.
+    pub async fn rose(&self) -> Result<String> {
+        let roses = self
+            .get("/api/catalog/flowers?search=Red%20Rose")
+            .await?
+            .expect(200)?;
+        let id = roses["items"][0]["id"].as_str();
+        id.map(str::to_owned).context("no rose")
+    }
+
     /// Orders so many of one flower.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub mod collector;
 pub mod environment;
 pub mod events;
 pub mod eventually;
+pub mod mishaps;
 pub mod proxy;
 pub mod shop;
 

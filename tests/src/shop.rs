@@ -108,10 +108,9 @@ impl Shop {
         database.set_path(&name);
         let key: [u8; 32] = rand::rng().random();
         let events_key = format!("whsec_{}", STANDARD.encode(key));
-        let port = free_port()?;
+        let [port, metrics] = free_ports()?;
         let base = format!("http://127.0.0.1:{port}");
-        let (host, relays) = (None, Vec::new());
-        let (metrics, relay_metrics) = (free_port()?, Vec::new());
+        let (host, relays, relay_metrics) = (None, Vec::new(), Vec::new());
         let shop = Self {
             base,
             name,
@@ -333,7 +332,7 @@ impl Shop {
     /// # Errors
     /// If it cannot be spawned.
     pub async fn start_relay(&mut self, environment: &[(&str, &str)]) -> Result<()> {
-        let port = free_port()?;
+        let port = self.another_port()?;
         self.relay_metrics.push(port);
         let metrics = format!("127.0.0.1:{port}");
         let mut command = self.bridge()?;
@@ -344,6 +343,17 @@ impl Shop {
         let child = self.spawn(command, &name)?;
         self.relays.push(child);
         Ok(())
+    }
+
+    /// A port that none of this shop's processes has, whether it runs or not.
+    fn another_port(&self) -> Result<u16> {
+        loop {
+            let port = free_port()?;
+            let is_ours = port == self.port || port == self.metrics || self.relay_metrics.contains(&port);
+            if !is_ours {
+                return Ok(port);
+            }
+        }
     }
 
     /// What a relay of this shop is told.
@@ -675,5 +685,21 @@ fn passwords() -> Vec<String> {
 /// # Errors
 /// If there is none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    let [port] = free_ports()?;
+    Ok(port)
+}
+
+/// Ports that were free a moment ago, no two the same: each is held until all are drawn.
+///
+/// # Errors
+/// If there are not so many.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut held = Vec::new();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     }
     let text = match std::env::args().nth(1).as_deref() {
         Some("ed25519") => format!("ed25519:{}", STANDARD.encode(secret)),
-        Some("hs256") => URL_SAFE_NO_PAD.encode(secret),
+        Some("hs256") => format!("hs256:{}", URL_SAFE_NO_PAD.encode(secret)),
         _ => {
             eprintln!("usage: keys ed25519|hs256");
             return ExitCode::FAILURE;

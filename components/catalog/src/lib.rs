@@ -29,7 +29,7 @@ impl Component for Catalog {
         Ok(Self {
             bearer: Bearer::new(&variable("jwt_verification_keys").await?)?,
             database: Database::new(variable("database_url").await?),
-            cache: RedisCache::connect(&variable("redis_url").await?),
+            cache: RedisCache::connect(&service::redis::address().await?),
             events_key: service::events::signing_key().await?,
             router: api::router(),
         })

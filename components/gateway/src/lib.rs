@@ -8,7 +8,7 @@ pub mod domain;
 pub mod infrastructure;
 
 use application::Breakers;
-use domain::{Limits, Origins, Retiring, Setting};
+use domain::{Limits, Origins, Retiring, Setting, TraceRatio};
 use infrastructure::{Chain, SharedInRedis};
 use service::Bearer;
 use service::config::{ConfigError, variable};
@@ -27,6 +27,7 @@ pub struct Gateway {
     pub(crate) breakers: Breakers,
     pub(crate) origins: Origins,
     pub(crate) retiring: Retiring,
+    pub(crate) trace_ratio: TraceRatio,
 }
 
 impl Gateway {
@@ -43,10 +44,11 @@ impl Gateway {
                 orders: limit("limit_user_orders").await?,
             },
             bearer: Bearer::new(&variable("jwt_verification_keys").await?)?,
-            shared: SharedInRedis::connect(variable("redis_url").await?),
+            shared: SharedInRedis::connect(service::redis::address().await?),
             breakers: Breakers::default(),
             origins: setting("cors_origins", Origins::SPELLING).await?,
             retiring: setting("retiring", Retiring::SPELLING).await?,
+            trace_ratio: setting("trace_ratio", TraceRatio::SPELLING).await?,
         })
     }
 }

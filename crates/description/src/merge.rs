@@ -1,9 +1,9 @@
 //! The description of the whole shop, as clients see it through the gateway.
 
 use crate::operation::{Operation, get};
-use crate::problems;
+use crate::problems::{self, Problem};
 use crate::service::{Description, described, healthy};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// What the gateway adds to the services' descriptions.
 pub struct Gateway {
@@ -17,14 +17,18 @@ impl Gateway {
     /// `GET /health` of all services.
     #[must_use]
     pub fn health(path: &'static str) -> Operation {
-        healthy(get(path, "shopHealth", "How every service is doing"))
-            .text("`degraded` (200) while one is down; 503 only when none answers.")
+        healthy(
+            get(path, "shopHealth", "How every service is doing"),
+            "ShopHealth",
+        )
+        .text("`degraded` (200) while one is down; 503 only when none answers.")
+        .refuses(&[problems::TOO_MANY_REQUESTS])
     }
 
     /// A document that is the same for everybody.
     #[must_use]
     pub fn document(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
-        described(get(path, id, summary))
+        described(get(path, id, summary)).refuses(&[problems::TOO_MANY_REQUESTS])
     }
 
     /// The same for a file that is no JSON.
@@ -38,6 +42,7 @@ impl Gateway {
         get(path, id, summary)
             .answers_file(200, "It.", content_type)
             .cached()
+            .refuses(&[problems::TOO_MANY_REQUESTS])
     }
 }
 
@@ -76,11 +81,16 @@ pub fn merge(gateway: Gateway, services: &[Value]) -> Value {
         all.push(own_tag);
     }
     add_failures(&mut merged);
+    add_headers(&mut merged);
     merged
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
+}
+
+fn members_mut(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.as_object_mut().into_iter().flatten()
 }
 
 fn add(object: &mut Value, name: &str, part: &Value) {
@@ -89,32 +99,120 @@ fn add(object: &mut Value, name: &str, part: &Value) {
     object[name] = part.clone();
 }
 
-/// What the gateway may answer in a service's place.
+/// What the gateway refuses whoever is to answer.
+const OF_ALL: [&Problem; 2] = [problems::MALFORMED, problems::HEAD_TOO_LARGE];
+
+/// What it may answer in a service's place, besides.
+const OF_SERVICES: [&Problem; 3] = [
+    problems::VERSION_RETIRED,
+    problems::TOO_MANY_REQUESTS,
+    problems::COMPONENT_FAILED,
+];
+
+/// Adds what the gateway refuses.
 fn add_failures(merged: &mut Value) {
-    let mut responses = Map::new();
-    let failures = [
-        problems::MALFORMED,
-        problems::HEAD_TOO_LARGE,
-        problems::TOO_MANY_REQUESTS,
-        problems::COMPONENT_FAILED,
-    ];
-    for (status, name, response) in problems::responses(&failures) {
-        let place = json!({"$ref": format!("#/components/responses/{name}")});
-        responses.insert(name, response);
-        for (path, item) in merged["paths"].as_object_mut().into_iter().flatten() {
-            if path.starts_with("/api/") && path != "/api/openapi.json" {
-                for (_, operation) in item.as_object_mut().into_iter().flatten() {
-                    let answer = &mut operation["responses"][status.to_string()];
-                    if answer.is_null() {
-                        *answer = place.clone();
-                    }
+    let of_all = problems::responses(&OF_ALL);
+    let of_services = problems::responses(&OF_SERVICES);
+    for (path, item) in members_mut(&mut merged["paths"]) {
+        let of_services = of_services.iter().filter(|_| is_of_service(path));
+        for (_, operation) in members_mut(item) {
+            for (status, name, _) in of_all.iter().chain(of_services.clone()) {
+                let answer = &mut operation["responses"][status.to_string()];
+                if answer.is_null() {
+                    *answer = json!({"$ref": format!("#/components/responses/{name}")});
                 }
             }
         }
     }
-    for (name, response) in responses {
-        add(&mut merged["components"]["responses"], &name, &response);
+    for (_, name, response) in of_all.iter().chain(&of_services) {
+        add(&mut merged["components"]["responses"], name, response);
     }
+}
+
+/// Adds what the gateway says in the head of an answer besides, as far as its operation has it.
+fn add_headers(merged: &mut Value) {
+    let (counted, versioned) = (counted(), versioned());
+    for (path, item) in members_mut(&mut merged["paths"]) {
+        for (_, operation) in members_mut(item) {
+            // Where it may be too much, it is counted.
+            let is_counted = !operation["responses"]["429"].is_null();
+            let counted = counted.iter().filter(|_| is_counted);
+            let versioned = versioned.iter().filter(|_| path.starts_with("/api/"));
+            for (_, answer) in members_mut(&mut operation["responses"]) {
+                name_headers(answer, counted.clone().chain(versioned.clone()));
+            }
+        }
+    }
+    // Answers of all kinds of operations refer to these.
+    for (_, answer) in members_mut(&mut merged["components"]["responses"]) {
+        name_headers(answer, counted.iter().chain(&versioned));
+    }
+    for (name, header) in counted.iter().chain(&versioned) {
+        add(&mut merged["components"]["headers"], name, header);
+    }
+}
+
+/// Has an answer name these headers, unless it stands elsewhere.
+fn name_headers<'a>(answer: &mut Value, named: impl Iterator<Item = &'a (&'static str, Value)>) {
+    if let Some(headers) = answer.get_mut("headers") {
+        for (name, _) in named {
+            headers[*name] = json!({"$ref": format!("#/components/headers/{name}")});
+        }
+    }
+}
+
+/// How the limits stand.
+fn counted() -> [(&'static str, Value); 2] {
+    let list = |item: &str| json!({"type": "string", "pattern": format!("^{item}(?:, {item})*$")});
+    [
+        (
+            "RateLimit",
+            json!({
+                "description": "Of each policy, how many requests are left and in how many seconds all of it is back; \
+                    of a 429, which policies say so and until when. Missing while nothing is counted.",
+                "schema": list("\"[a-z-]+\";r=[0-9]+;t=[0-9]+"), "example": "\"requests\";r=19999;t=1",
+            }),
+        ),
+        (
+            "RateLimit-Policy",
+            json!({
+                "description": "Of each policy, how many requests are allowed in how many seconds.",
+                "schema": list("\"[a-z-]+\";q=[0-9]+;w=[0-9]+"), "example": "\"requests\";q=20000;w=60",
+            }),
+        ),
+    ]
+}
+
+/// That the version that was asked for is being retired.
+fn versioned() -> [(&'static str, Value); 3] {
+    [
+        (
+            "Deprecation",
+            json!({
+                "description": "Since when, or from when on, this version should not be used any more (RFC 9745).",
+                "schema": {"type": "string", "pattern": "^@-?[0-9]+$"}, "example": "@1798761600",
+            }),
+        ),
+        (
+            "Sunset",
+            json!({
+                "description": "When this version may end (RFC 8594).",
+                "schema": {"type": "string"}, "example": "Thu, 01 Jul 2027 00:00:00 GMT",
+            }),
+        ),
+        (
+            "Link",
+            json!({
+                "description": "What to do about that.",
+                "schema": {"type": "string"},
+                "example": "<https://shop.example/v2>; rel=\"deprecation\"; type=\"text/html\"",
+            }),
+        ),
+    ]
+}
+
+fn is_of_service(path: &str) -> bool {
+    path.starts_with("/api/") && path != "/api/openapi.json"
 }
 
 #[cfg(test)]
@@ -149,7 +247,48 @@ mod tests {
         let responses = |path: &str| &merged["paths"][path]["get"]["responses"];
         assert!(responses("/api/auth/health")["502"].is_object());
         assert!(responses("/health").get("502").is_none());
+        for status in ["400", "429", "431"] {
+            assert!(responses("/health")[status].is_object(), "{status}");
+        }
         assert_eq!(merged["tags"].as_array().map(Vec::len), Some(3));
+    }
+
+    #[test]
+    fn an_answer_names_the_headers_that_it_may_have() {
+        let live = get("/health/live", "live", "Whether it lives").answers_json(
+            200,
+            "It does.",
+            reference("Health"),
+            Value::Null,
+        );
+        let mut gateway = gateway();
+        gateway.operations.push(live);
+        let document = Gateway::document("/api/openapi.json", "document", "This");
+        gateway.operations.push(document);
+        let merged = merge(
+            gateway,
+            &[service("auth", ["/auth/health", "/auth/openapi.json"])],
+        );
+        let headers = |path: &str| -> Vec<&str> {
+            let headers = &merged["paths"][path]["get"]["responses"]["200"]["headers"];
+            let names = members(headers).map(|(name, _)| name.as_str());
+            names
+                .filter(|name| *name != "X-Request-Id" && *name != "ETag")
+                .collect()
+        };
+        let counted = ["RateLimit", "RateLimit-Policy"];
+        let versioned = ["Deprecation", "Link", "RateLimit", "RateLimit-Policy", "Sunset"];
+        assert_eq!(headers("/health/live"), Vec::<&str>::new());
+        assert_eq!(headers("/health"), counted);
+        assert_eq!(headers("/api/openapi.json"), versioned);
+        assert_eq!(headers("/api/auth/health"), versioned);
+        for name in versioned {
+            assert!(merged["components"]["headers"][name].is_object(), "{name}");
+        }
+        // Nothing is retired that is the gateway's own.
+        let responses = |path: &str| &merged["paths"][path]["get"]["responses"];
+        assert!(responses("/api/auth/health")["410"].is_object());
+        assert!(responses("/api/openapi.json").get("410").is_none());
     }
 
     #[test]

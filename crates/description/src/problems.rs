@@ -55,6 +55,7 @@ macro_rules! problems {
 
 problems! {
     HEAD_TOO_LARGE = 431 "head-too-large", "Head too large", "the headers have more than 32 KiB";
+    VERSION_RETIRED = 410 "version-retired", "Version retired", "this version of the API is answered no more";
     TOO_MANY_REQUESTS = 429 "too-many-requests", "Too many requests",
         "`Retry-After` says when to come back, `violated-policies` by which limits", headers: [RetryAfter],
         member: "violated-policies" as "Policies";
@@ -130,7 +131,7 @@ impl Problem {
                     members.insert(name.to_owned(), json!({"amount": "450.00", "currency": "RUB"}));
                 }
                 Some((name, "Policies")) => {
-                    members.insert(name.to_owned(), json!(["address-requests"]));
+                    members.insert(name.to_owned(), json!(["requests"]));
                 }
                 Some((name, _)) => {
                     members.insert(name.to_owned(), json!(crate::values::EXAMPLE_ID));
@@ -233,10 +234,8 @@ mod tests {
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
     }
 
-    /// Those of which no operation speaks: nothing is served there, or not any more, or it was no request that could be
-    /// looked at.
-    const OF_NO_OPERATION: [(&str, u16); 9] = [
-        ("version-retired", 410),
+    /// Those of which no operation speaks: nothing is served there, or it was no request that could be looked at.
+    const OF_NO_OPERATION: [(&str, u16); 8] = [
         ("no-route", 404),
         ("method-not-allowed", 405),
         ("head-timeout", 408),

@@ -1,9 +1,11 @@
 //! The description of one service.
 
+use crate::expect_file;
 use crate::operation::{Operation, collect, get, reference};
 use http::Method;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use utoipa::ToSchema;
 
 /// What a service's routes take and answer.
@@ -56,8 +58,9 @@ impl Description {
     #[must_use]
     pub fn of_itself(self, ids: [&'static str; 2], own_paths: [&'static str; 2]) -> Self {
         let ([health, description], [health_path, description_path]) = (ids, own_paths);
-        self.with(healthy(get(health_path, health, "How this service is doing")))
-            .with(healthy(get("/health", "health", "How this service is doing")))
+        let of_health = |path, id| healthy(get(path, id, "How this service is doing"), "Health");
+        self.with(of_health(health_path, health))
+            .with(of_health("/health", "health"))
             .with(
                 get("/health/live", "live", "Whether the service lives").answers_json(
                     200,
@@ -109,15 +112,26 @@ impl Description {
     }
 }
 
+/// Holds a component's routes and the file `openapi.json` in its `folder` against its description, or writes the file if
+/// `cargo xtask describe` asks for that: it runs the tests whose names begin with `the_file_`.
+///
+/// # Panics
+/// If a route has no description, a description no route, or the file says anything else.
+pub fn expect_described<'a>(
+    routes: impl Iterator<Item = (&'a Method, &'static str)>,
+    description: &Description,
+    folder: &str,
+) {
+    expect_routes(routes, description);
+    expect_file(&Path::new(folder).join("openapi.json"), &description.document());
+}
+
 /// Holds a router's routes against a description: each is described and each that is described is there, but for those
 /// under `/internal/`, which are the bridge's (`docs/events.md`).
 ///
 /// # Panics
 /// If one is missing on either side.
-pub fn expect_routes<'a>(
-    routes: impl Iterator<Item = (&'a Method, &'static str)>,
-    description: &Description,
-) {
+fn expect_routes<'a>(routes: impl Iterator<Item = (&'a Method, &'static str)>, description: &Description) {
     let routed: BTreeSet<String> = routes
         .filter(|(_, path)| !path.starts_with("/internal/"))
         .map(|(method, path)| format!("{method} {path}"))
@@ -136,11 +150,11 @@ pub fn expect_routes<'a>(
     );
 }
 
-/// An operation that tells how somebody is doing.
-pub(crate) fn healthy(operation: Operation) -> Operation {
+/// An operation that tells how somebody is doing, in a body of this schema.
+pub(crate) fn healthy(operation: Operation, schema: &str) -> Operation {
     operation
-        .answers_json(200, "It can do its work.", reference("Health"), Value::Null)
-        .answers_json(503, "It cannot.", reference("Health"), Value::Null)
+        .answers_json(200, "It can do its work.", reference(schema), Value::Null)
+        .answers_json(503, "It cannot.", reference(schema), Value::Null)
 }
 
 /// An operation that gives an OpenAPI document.

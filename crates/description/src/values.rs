@@ -216,6 +216,25 @@ values! {
         },
         "example": {"status": "healthy", "service": "catalog", "checks": {"postgres": "ok", "redis": "ok"}},
     });
+    shop_health "ShopHealth" => json!({
+        "description": "How every service is doing.",
+        "allOf": [crate::operation::reference("Health"), {
+            "type": "object", "required": ["breakers"],
+            "properties": {"breakers": {
+                "type": "object",
+                "additionalProperties": {"type": "string", "enum": ["closed", "open", "half-open"]},
+                "description": "Whether the gateway lets requests through to each service: not while `open`, and as a \
+                    trial while `half-open`.",
+            }},
+        }],
+        "example": {
+            "status": "healthy", "service": "gateway",
+            "checks": {"auth": "ok", "catalog": "ok", "ordering": "ok", "payment": "ok", "delivery": "ok", "redis": "ok"},
+            "breakers": {
+                "auth": "closed", "catalog": "closed", "ordering": "closed", "payment": "closed", "delivery": "closed",
+            },
+        },
+    });
 }
 
 /// A schema by its name.

@@ -12,16 +12,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use spans::Span;
 use tokio::time::Instant;
 use wasmtime_wasi_http::WasiBody;
 
+use crate::bodies::{Bodies, NoRoom, Room};
 use crate::config::{Config, Limits, OnWrite};
 use crate::headers::{self, RouteHeaders};
 use crate::life;
 use crate::meters::Meters;
 use crate::pool::{Class, Pool, Refusal};
 use crate::problem::{Origin, Problem, full};
-use crate::trace;
+use crate::trace::{self, ClientTraces};
 
 /// A longer answer is streamed, a shorter one sent in one piece: head and body leave in one write.
 const MAX_WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
@@ -42,8 +44,10 @@ pub(crate) struct Component {
     name: Arc<str>,
     pool: Pool,
     limits: Limits,
-    /// Endings of paths that have room of their own.
+    /// Paths that have room of their own.
     reserved_paths: Vec<String>,
+    bodies: Bodies,
+    client_traces: ClientTraces,
     meters: Arc<Meters>,
     on_write: Option<OnWrite>,
 }
@@ -51,21 +55,20 @@ pub(crate) struct Component {
 impl Component {
     pub(crate) fn new(name: Arc<str>, pool: Pool, config: &Config, meters: Arc<Meters>) -> Component {
         Component {
-            name,
             pool,
             limits: config.limits.clone(),
-            reserved_paths: config.reserved_paths.clone(),
+            reserved_paths: config.reserved_paths_of(&name),
+            bodies: Bodies::new(config.limits.max_bodies_bytes),
+            client_traces: ClientTraces::new(config.client_traces_per_second),
             meters,
             on_write: config.on_write.clone(),
+            name,
         }
     }
 
     fn class(&self, path: &str) -> Class {
-        let is_reserved = self.reserved_paths.iter().any(|ending| path.ends_with(ending));
-        match is_reserved {
-            true => Class::Reserved,
-            false => Class::Client,
-        }
+        let reserved = self.reserved_paths.iter().position(|reserved| reserved == path);
+        reserved.map_or(Class::Client, Class::Reserved)
     }
 
     /// Always answers; failures are problem details.
@@ -76,12 +79,20 @@ impl Component {
     {
         let arrived = Instant::now();
         let (mut parts, body) = request.into_parts();
-        let mut span = trace::arrived(&self.name, &mut parts, visit.client);
+        let class = self.class(parts.uri.path());
+        let span = trace::arrived(&self.name, &mut parts, visit.client, || {
+            class == Class::Client && !self.client_traces.admit(arrived)
+        });
+        let mut under_way = UnderWay {
+            meters: &self.meters,
+            arrived,
+            span: Some(span),
+        };
         let origin = Origin::of(&parts);
         let client = visit.client;
         let method = parts.method.clone();
         let may_write = !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let mut response = match self.attempt(parts, body, visit).await {
+        let mut response = match self.attempt(parts, body, visit, class).await {
             Ok(response) => {
                 if may_write
                     && response.status().as_u16() < 500
@@ -92,13 +103,15 @@ impl Component {
                 response
             }
             Err(problem) => {
-                let trace_id = span.context().map(|context| context.trace_id());
+                let span = under_way.span.as_ref();
+                let trace_id = span.and_then(Span::context).map(|context| context.trace_id());
                 tracing::debug!(component = %self.name, trace_id, path = origin.path(), ?problem, "the host answered itself");
                 problem.into_response(&origin)
             }
         };
+        let mut span = under_way.span.take().unwrap_or(Span::NONE);
         let route = trace::answered(&mut span, &method, client, &mut response);
-        self.meters.circuit(response.headers_mut());
+        self.meters.circuits(response.headers_mut());
         self.meters
             .answered(&method, route.as_deref(), response.status(), arrived.elapsed());
         reached(Point::HostAnswered);
@@ -110,6 +123,7 @@ impl Component {
         mut parts: Parts,
         body: B,
         visit: Visit<'_>,
+        class: Class,
     ) -> Result<Response<WasiBody>, Problem>
     where
         B: Body<Data = Bytes> + Send,
@@ -118,11 +132,11 @@ impl Component {
         headers::prepare(&mut parts, visit.route, visit.path_info, visit.client)
             .map_err(Problem::malformed)?;
         // The whole body is here before an instance is asked: a slow client occupies none.
-        let body = self.read(&parts.headers, body).await?;
+        let room = self.bodies.room();
+        let body = self.read(&parts.headers, body, &room).await?;
         parts.headers.remove(EXPECT);
         let is_head = parts.method == Method::HEAD;
         let deadline = Instant::now() + self.limits.request_timeout;
-        let class = self.class(parts.uri.path());
         let answered = self
             .pool
             .run(Request::from_parts(parts, full(body)), class, deadline)
@@ -155,7 +169,7 @@ impl Component {
         }
     }
 
-    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Bytes, Problem>
+    async fn read<B>(&self, headers: &HeaderMap, body: B, room: &Room<'_>) -> Result<Bytes, Problem>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -171,11 +185,14 @@ impl Component {
             return Err(Problem::BODY_TOO_LARGE);
         }
         let limit = usize::try_from(self.limits.max_body_bytes).unwrap_or(usize::MAX);
-        let collected =
-            tokio::time::timeout(self.limits.request_timeout, Limited::new(body, limit).collect());
+        let collected = tokio::time::timeout(
+            self.limits.request_timeout,
+            Limited::new(room.hold(body), limit).collect(),
+        );
         match collected.await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BODY_TOO_LARGE),
+            Ok(Err(error)) if error.is::<NoRoom>() => Err(self.explain(Refusal::Busy)),
             Ok(Err(_)) => Err(Problem::malformed("The body broke off.")),
             Err(_) => Err(Problem::BODY_TIMEOUT),
         }
@@ -205,6 +222,24 @@ impl Component {
                 Err(Problem::FAILED)
             }
             Err(_) => Err(self.explain(Refusal::Late)),
+        }
+    }
+}
+
+/// A request that is not answered yet. A client may go away meanwhile, or the component that called: then nobody is there
+/// any more to be answered, and that is all that becomes of it.
+struct UnderWay<'a> {
+    meters: &'a Meters,
+    arrived: Instant,
+    /// Until it is answered.
+    span: Option<Span>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(mut span) = self.span.take() {
+            span.fail("cancelled");
+            self.meters.abandoned(self.arrived.elapsed());
         }
     }
 }

@@ -32,9 +32,12 @@ pub struct Config {
     pub cache_dir: Option<PathBuf>,
     /// Bounds on what requests may use.
     pub limits: Limits,
-    /// Endings of paths that have room of their own ([`Limits::reserved_per_component`]): what must go on while
-    /// clients are turned away.
+    /// Paths that have room of their own each ([`Limits::reserved_per_component`]): what must go on while clients are
+    /// turned away. `{component}` stands for the name of the component that answers.
     pub reserved_paths: Vec<String>,
+    /// Of how many traces a second to a component a client may say that they be recorded; of others only the ids are
+    /// kept.
+    pub client_traces_per_second: u32,
     /// How long an instance serves.
     pub reuse: Reuse,
     /// Told after each request that may have written.
@@ -42,6 +45,11 @@ pub struct Config {
 }
 
 impl Config {
+    pub(crate) fn reserved_paths_of(&self, component: &str) -> Vec<String> {
+        let paths = self.reserved_paths.iter();
+        paths.map(|path| path.replace("{component}", component)).collect()
+    }
+
     /// A configuration with the defaults for everything else; takes `SPIN_VARIABLE_*` from the process'
     /// environment.
     pub fn new(manifest: impl Into<PathBuf>, listen: SocketAddr) -> Config {
@@ -57,12 +65,21 @@ impl Config {
             known_secrets: HashSet::new(),
             cache_dir: None,
             limits: Limits::default(),
-            reserved_paths: ["/events", "/health", "/health/live"].map(str::to_owned).into(),
+            reserved_paths: RESERVED_PATHS.map(str::to_owned).into(),
+            client_traces_per_second: 10,
             reuse: Reuse::default(),
             on_write: None,
         }
     }
 }
+
+/// What has room of its own by default: what an application's own parts and whoever watches it ask for.
+pub const RESERVED_PATHS: [&str; 4] = [
+    "/internal/{component}/events",
+    "/internal/{component}/health",
+    "/health",
+    "/health/live",
+];
 
 /// Bounds on what requests may use. Those on instances, requests and connections hold for each component by
 /// itself, so that a flood at one cannot take what another needs.
@@ -81,6 +98,8 @@ pub struct Limits {
     pub max_request_line_bytes: usize,
     /// Bytes of a request's body; then 413.
     pub max_body_bytes: u64,
+    /// Bytes of all bodies that a component's requests have at a time; then 503.
+    pub max_bodies_bytes: u64,
     /// Bytes of memory of one instance, and as many again for each dependency that is composed into it.
     pub max_instance_bytes: usize,
     /// Instances of one component that live at the same time.
@@ -89,7 +108,7 @@ pub struct Limits {
     pub requests_per_component: usize,
     /// Requests that wait for one component beyond those; then 503.
     pub queue_per_component: usize,
-    /// Requests to reserved paths that one component works on beyond those, and as many more that wait.
+    /// Requests to one reserved path that a component works on beyond those, and as many more that wait.
     pub reserved_per_component: usize,
     /// How long a request waits in that queue; then 503.
     pub queue_timeout: Duration,
@@ -110,6 +129,7 @@ impl Default for Limits {
             max_head_bytes: 32 * 1024,
             max_request_line_bytes: 8 * 1024,
             max_body_bytes: 2 * 1024 * 1024,
+            max_bodies_bytes: 64 * 1024 * 1024,
             max_instance_bytes: 64 * 1024 * 1024,
             instances_per_component: 32,
             requests_per_component: 256,

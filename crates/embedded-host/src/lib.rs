@@ -8,6 +8,7 @@
 //! what requests may use ([`Limits`]), answers failures as problem details, serves components at addresses of
 //! their own, and can be drained.
 
+mod bodies;
 mod component;
 mod compose;
 mod config;
@@ -35,7 +36,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use config::{Config, Limits, OnWrite, Reuse};
+pub use config::{Config, Limits, OnWrite, RESERVED_PATHS, Reuse};
 pub use error::StartError;
 pub use variables::VariableSource;
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header::Entry;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use metrics::{Counter, Gauge, Histogram, Unit};
 
@@ -38,7 +39,7 @@ pub(crate) struct Meters {
     pub(crate) traps: Counter,
     pub(crate) timeouts: Counter,
     pub(crate) rejections: Counter,
-    pub(crate) postgres_in_use: Gauge,
+    abandoned: Counter,
     pub(crate) postgres_limit: Gauge,
 }
 
@@ -59,9 +60,15 @@ impl Meters {
             traps: metrics::counter!("embedded_host_traps_total", "component" => name()),
             timeouts: metrics::counter!("embedded_host_timeouts_total", "component" => name()),
             rejections: metrics::counter!("embedded_host_rejections_total", "component" => name()),
-            postgres_in_use: metrics::gauge!("embedded_host_postgres_connections_in_use", "component" => name()),
+            abandoned: metrics::counter!("embedded_host_abandoned_total", "component" => name()),
             postgres_limit: metrics::gauge!("embedded_host_postgres_connections_limit", "component" => name()),
         }
+    }
+
+    /// A request whose client did not wait for the answer.
+    pub(crate) fn abandoned(&self, after: Duration) {
+        self.abandoned.increment(1);
+        self.duration.record(after.as_secs_f64());
     }
 
     /// An answer to `method`, by the component's route `route` if it named one.
@@ -83,13 +90,19 @@ impl Meters {
 
 impl Meters {
     /// Takes out of an answer's head what the component says of its circuit breakers.
-    pub(crate) fn circuit(&self, headers: &mut HeaderMap) {
-        let Some(said) = headers.remove(CIRCUIT) else {
+    pub(crate) fn circuits(&self, headers: &mut HeaderMap) {
+        let Entry::Occupied(said) = headers.entry(CIRCUIT) else {
             return;
         };
-        let Some((service, state)) = said.to_str().ok().and_then(circuit_state) else {
-            return;
-        };
+        let (_, said) = said.remove_entry_mult();
+        for value in said {
+            if let Some((service, state)) = value.to_str().ok().and_then(circuit_state) {
+                self.set_circuit(service, state);
+            }
+        }
+    }
+
+    fn set_circuit(&self, service: &str, state: f64) {
         let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
         if circuits.len() >= MAX_CIRCUITS && !circuits.contains_key(service) {
             return;
@@ -192,12 +205,16 @@ pub(crate) fn describe() {
         "Requests refused because of too many"
     );
     metrics::describe_counter!(
+        "embedded_host_abandoned_total",
+        "Requests whose client went away before there was an answer"
+    );
+    metrics::describe_counter!(
         "embedded_host_refusals_total",
         "Connections ended with a problem before there was a request, by its type"
     );
     metrics::describe_gauge!(
         "embedded_host_postgres_connections_in_use",
-        "Postgres connections that guests hold"
+        "Postgres connections that guests hold, by component and login"
     );
     metrics::describe_gauge!(
         "embedded_host_postgres_connections_limit",
@@ -225,7 +242,7 @@ mod tests {
         for number in 0..100 {
             let mut headers = HeaderMap::new();
             headers.insert(CIRCUIT, format!("s{number}=open").try_into().unwrap());
-            meters.circuit(&mut headers);
+            meters.circuits(&mut headers);
             assert!(headers.is_empty());
         }
         assert_eq!(meters.circuits.lock().unwrap().len(), MAX_CIRCUITS);

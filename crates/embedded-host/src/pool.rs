@@ -21,12 +21,16 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{Prepared, Proxy, Request, Response};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::config::{Limits, Reuse};
+use crate::config::{Config, Limits, Reuse};
 use crate::imports::{Guest, Surroundings};
 use crate::lane::{Bell, Lane, Lanes, stand_back};
 use crate::life::Life;
 use crate::meters::Meters;
 use crate::trace;
+
+/// Instances of one component beyond its others that may be made for reserved requests: where clients' requests compute
+/// in all of those, nobody else would have a turn.
+pub(crate) const RESERVED_INSTANCES: u32 = 2;
 
 /// Why a request got no answer from its component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +47,8 @@ pub(crate) enum Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     Client,
-    /// What must go on while clients are turned away.
-    Reserved,
+    /// What must go on while clients are turned away: the reserved path of this number.
+    Reserved(usize),
 }
 
 /// The instances of one component.
@@ -66,12 +70,12 @@ impl Pool {
         component: ServicePre<Guest>,
         surroundings: Arc<Surroundings>,
         lanes: Lanes,
-        limits: Limits,
-        reuse: Reuse,
+        config: &Config,
         meters: Arc<Meters>,
     ) -> Pool {
         let engine = component.engine().clone();
-        let state = Mutex::new(State::new(&limits));
+        let (limits, reuse) = (config.limits.clone(), config.reuse);
+        let state = Mutex::new(State::new(&limits, config.reserved_paths.len()));
         Pool(Arc::new(Shared {
             engine,
             component,
@@ -250,7 +254,8 @@ impl Line {
 /// Who waits for whom. Every change that could let a queued request go on ends in [`State::call`].
 struct State {
     clients: Line,
-    reserved: Line,
+    /// One for each reserved path.
+    reserved: Vec<Line>,
     /// Workers with room and nothing to do, the last one parked last: it is called first, so that the others may
     /// grow old.
     parked: Vec<(u64, Waker)>,
@@ -268,11 +273,11 @@ enum Call {
 }
 
 impl State {
-    fn new(limits: &Limits) -> State {
-        let reserved = limits.reserved_per_component;
+    fn new(limits: &Limits, reserved_paths: usize) -> State {
+        let room = limits.reserved_per_component;
         State {
             clients: Line::new(limits.queue_per_component, limits.requests_per_component),
-            reserved: Line::new(reserved, reserved),
+            reserved: (0..reserved_paths).map(|_| Line::new(room, room)).collect(),
             parked: Vec::new(),
             called: 0,
             instances: 0,
@@ -284,8 +289,17 @@ impl State {
     fn line(&mut self, class: Class) -> &mut Line {
         match class {
             Class::Client => &mut self.clients,
-            Class::Reserved => &mut self.reserved,
+            // One that is not reserved is a client's.
+            Class::Reserved(number) => self.reserved.get_mut(number).unwrap_or(&mut self.clients),
         }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.reserved.iter().chain([&self.clients])
+    }
+
+    fn lines_mut(&mut self) -> impl Iterator<Item = &mut Line> {
+        self.reserved.iter_mut().chain([&mut self.clients])
     }
 
     /// The job's number, or `None` if its queue is full.
@@ -318,12 +332,12 @@ impl State {
 
     /// Takes a job out of its queue again; `false` if a worker has it already.
     fn withdraw(&mut self, number: u64) -> bool {
-        self.clients.withdraw(number) || self.reserved.withdraw(number)
+        self.lines_mut().any(|line| line.withdraw(number))
     }
 
     /// Whether a queued job has nobody called for it yet and may be worked on.
     fn needs_worker(&self) -> bool {
-        self.clients.may_start() + self.reserved.may_start() > self.called
+        self.lines().map(Line::may_start).sum::<usize>() > self.called
     }
 
     fn call(&mut self) -> Call {
@@ -334,7 +348,9 @@ impl State {
             self.called += 1;
             return Call::Parked(waker);
         }
-        if self.instances < self.max_instances {
+        let is_reserved = self.reserved.iter().any(|line| line.may_start() > 0);
+        let for_reserved = if is_reserved { RESERVED_INSTANCES } else { 0 };
+        if self.instances < self.max_instances.saturating_add(for_reserved) {
             self.instances += 1;
             self.called += 1;
             return Call::New(self.next_number());
@@ -363,7 +379,7 @@ impl State {
 
     /// A job to work on, whose client is still there.
     fn take(&mut self) -> Option<Job> {
-        self.reserved.take().or_else(|| self.clients.take())
+        self.lines_mut().find_map(Line::take)
     }
 }
 
@@ -755,13 +771,14 @@ mod tests {
     use crate::problem::full;
 
     fn state(max_instances: u32, max_working: usize, max_queue: usize) -> State {
-        State::new(&Limits {
+        let limits = Limits {
             instances_per_component: max_instances,
             requests_per_component: max_working,
             queue_per_component: max_queue,
             reserved_per_component: 1,
             ..Limits::default()
-        })
+        };
+        State::new(&limits, 2)
     }
 
     /// Queues a request; its client waits as long as the receiver lives.
@@ -864,18 +881,29 @@ mod tests {
         assert!(push(&mut state).is_none());
         assert!(is_nobody_called(&mut state));
 
-        let (number, _event) = push_as(&mut state, Class::Reserved).unwrap();
+        let (number, _event) = push_as(&mut state, Class::Reserved(0)).unwrap();
         new_worker(&mut state);
+        assert_eq!(state.take().map(|job| job.number), Some(number));
+    }
+
+    #[test]
+    fn each_reserved_path_has_room_of_its_own() {
+        let mut state = state(8, 1, 1);
+        let _working = push_as(&mut state, Class::Reserved(1)).unwrap();
+        assert!(state.take().is_some());
+        let _waiting = push_as(&mut state, Class::Reserved(1)).unwrap();
+        assert!(push_as(&mut state, Class::Reserved(1)).is_none());
+        let (number, _event) = push_as(&mut state, Class::Reserved(0)).unwrap();
         assert_eq!(state.take().map(|job| job.number), Some(number));
     }
 
     #[test]
     fn what_is_reserved_takes_no_room_of_clients() {
         let mut state = state(8, 1, 1);
-        let _event = push_as(&mut state, Class::Reserved).unwrap();
+        let _event = push_as(&mut state, Class::Reserved(0)).unwrap();
         assert!(state.take().is_some());
-        let _next = push_as(&mut state, Class::Reserved).unwrap();
-        assert!(push_as(&mut state, Class::Reserved).is_none());
+        let _next = push_as(&mut state, Class::Reserved(0)).unwrap();
+        assert!(push_as(&mut state, Class::Reserved(0)).is_none());
         assert!(state.take().is_none(), "one is being worked on");
 
         let (number, _client) = push(&mut state).unwrap();

@@ -15,6 +15,16 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// What a component that passed the request on cut off its path; set by proxies of all kinds.
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const MAX_PREFIX_BYTES: usize = 64;
+/// What keeps a browser from doing more with an answer than it should: those of the services' own answers.
+const SECURITY: [(&str, &str); 4] = [
+    ("cache-control", "no-store"),
+    (
+        "content-security-policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+];
 /// When to try again, where trying again is all that helps.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -150,6 +160,9 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(REQUEST_ID, origin.request_id());
+        for (name, value) in SECURITY {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
         }
@@ -165,9 +178,12 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE => format!("retry-after: {RETRY_AFTER_SECONDS}\r\n"),
             _ => String::new(),
         };
+        let security = SECURITY
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .concat();
         let head = format!(
             "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-             x-request-id: {}\r\n{retry_after}connection: close\r\ndate: {date}\r\n\r\n",
+             x-request-id: {}\r\n{security}{retry_after}connection: close\r\ndate: {date}\r\n\r\n",
             self.status,
             body.len(),
             Uuid::now_v7(),
@@ -275,6 +291,7 @@ mod tests {
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(response.headers()["x-request-id"], "abc");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
@@ -294,7 +311,13 @@ mod tests {
         let answer = String::from_utf8(Problem::TOO_MANY_CONNECTIONS.into_bytes()).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
-        for field in ["retry-after: 1", "connection: close", "date: ", "x-request-id: "] {
+        for field in [
+            "retry-after: 1",
+            "connection: close",
+            "date: ",
+            "x-request-id: ",
+            "x-content-type-options: nosniff",
+        ] {
             assert!(head.contains(&format!("\r\n{field}")), "{head}");
         }
         assert!(

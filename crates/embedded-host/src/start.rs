@@ -23,7 +23,7 @@ use crate::imports::postgres::Pools;
 use crate::lane::Lanes;
 use crate::manifest::{ComponentEntry, Manifest};
 use crate::meters::{self, Meters};
-use crate::pool::Pool;
+use crate::pool::{Pool, RESERVED_INSTANCES};
 use crate::routes::Router;
 use crate::server::{Routes, Server, Target};
 use crate::variables::Variables;
@@ -114,10 +114,7 @@ fn surround_one(
         component: name.into(),
         variables: values,
         grants: Grants::resolve(&entry.allowed_outbound_hosts, variables)?,
-        postgres: Pools::new(
-            config.limits.postgres_connections.max(1),
-            meters.postgres_in_use.clone(),
-        ),
+        postgres: Pools::new(name, config.limits.postgres_connections.max(1)),
         http: client.clone(),
         max_memory: config.limits.max_instance_bytes,
         max_memories: entry.parts().saturating_mul(engine::MEMORIES_PER_PART),
@@ -137,6 +134,7 @@ fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartErr
     let components = u32::try_from(manifest.components.len()).unwrap_or(u32::MAX);
     let parts = manifest.components.values().map(ComponentEntry::parts);
     let each = config.limits.instances_per_component.max(1);
+    let each = each.saturating_add(RESERVED_INSTANCES);
     let totals = Totals {
         instances: each.saturating_mul(components),
         parts: each.saturating_mul(parts.clone().fold(0, u32::saturating_add)),
@@ -175,14 +173,7 @@ async fn load(
             reason: format!("loading it failed: {error}"),
         })??;
         let title = Arc::clone(&surroundings.component);
-        let pool = Pool::new(
-            wasm,
-            surroundings,
-            lanes.clone(),
-            config.limits.clone(),
-            config.reuse,
-            Arc::clone(&meters),
-        );
+        let pool = Pool::new(wasm, surroundings, lanes.clone(), config, Arc::clone(&meters));
         let component = Component::new(title, pool, config, meters);
         components.insert(name, Arc::new(component));
     }

@@ -2,11 +2,13 @@
 //! OpenTelemetry's semantic conventions. Which trace a request belongs to is in its headers; which request a call was
 //! made for, when an instance works on several, is known by the task that made it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use spans::{Context, Kind, Span};
+use tokio::time::Instant;
 use wasmtime::AsContextMut;
 use wasmtime::component::{Accessor, GuestTaskId, HasSelf};
 use wasmtime_wasi_http::WasiBody;
@@ -19,19 +21,59 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const PRIVATE: HeaderName = HeaderName::from_static("x-shop-traceparent");
 /// By this a component is asked, and says, which of its routes answers (`/orders/{id}`). For the host alone.
 const ROUTE: HeaderName = HeaderName::from_static("x-shop-route");
+/// Of a longer path the rest is left out.
+const MAX_PATH_BYTES: usize = 256;
 /// A longer template is none.
 const MAX_ROUTE_BYTES: usize = 128;
 
+/// How many traces clients may have recorded. A client's word is taken (W3C Trace Context, section 3.2.2.5.1), but not for
+/// more than that: who asks for all of them would have all the room that spans have.
+pub(crate) struct ClientTraces {
+    per_second: u32,
+    /// A second and how many there were in it.
+    recent: Mutex<(Instant, u32)>,
+}
+
+impl ClientTraces {
+    pub(crate) fn new(per_second: u32) -> ClientTraces {
+        ClientTraces {
+            per_second,
+            recent: Mutex::new((Instant::now(), 0)),
+        }
+    }
+
+    /// Whether one more is recorded.
+    pub(crate) fn admit(&self, now: Instant) -> bool {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(recent.0) >= Duration::from_secs(1) {
+            *recent = (now, 0);
+        }
+        recent.1 = recent.1.saturating_add(1);
+        recent.1 <= self.per_second
+    }
+}
+
 /// Begins the span of a request that `component` answers, and has the component see its context. A client that was not
-/// chained to has no say in the private header.
-pub(crate) fn arrived(component: &Arc<str>, parts: &mut Parts, client: &HeaderValue) -> Span {
+/// chained to has no say in the private header, and none in what is recorded if there are too many.
+pub(crate) fn arrived(
+    component: &Arc<str>,
+    parts: &mut Parts,
+    client: &HeaderValue,
+    are_too_many: impl FnOnce() -> bool,
+) -> Span {
     parts.headers.insert(ROUTE, HeaderValue::from_static("?"));
-    let private = parts.headers.remove(PRIVATE);
-    let private = private.filter(|_| headers::is_chained(client));
+    let is_chained = headers::is_chained(client);
+    let private = parts.headers.remove(PRIVATE).filter(|_| is_chained);
     let parent = private
         .as_ref()
         .or_else(|| parts.headers.get(TRACEPARENT))
         .and_then(read);
+    let parent = parent.map(
+        |parent| match !is_chained && parent.is_sampled() && are_too_many() {
+            true => parent.unrecorded(),
+            false => parent,
+        },
+    );
     let mut span = Span::begin(component, Kind::Server, method(&parts.method), parent.as_ref());
     match span.context().and_then(written) {
         Some(context) => {
@@ -47,7 +89,7 @@ pub(crate) fn arrived(component: &Arc<str>, parts: &mut Parts, client: &HeaderVa
     if span.is_recorded() {
         span.set("http.request.method", method(&parts.method));
         span.set("url.scheme", "http");
-        span.set("url.path", parts.uri.path().to_owned());
+        span.set("url.path", path(parts.uri.path()));
         if let Some(context) = span.context() {
             parts.extensions.insert(context);
         }
@@ -102,7 +144,7 @@ pub(crate) fn calls(component: &Arc<str>, request: &mut Request<WasiBody>) -> Sp
         return span;
     }
     span.set("http.request.method", method(request.method()));
-    span.set("url.path", request.uri().path().to_owned());
+    span.set("url.path", path(request.uri().path()));
     if let Some(authority) = request.uri().authority() {
         span.set("server.address", authority.host().to_owned());
         span.set("server.port", authority.port_u16().unwrap_or(80));
@@ -165,6 +207,12 @@ pub(crate) fn of(request: &Request<WasiBody>) -> Option<Context> {
     request.extensions().get().copied()
 }
 
+/// As much of a path as is worth keeping.
+fn path(path: &str) -> String {
+    let end = path.floor_char_boundary(MAX_PATH_BYTES);
+    path.get(..end).unwrap_or_default().to_owned()
+}
+
 fn read(value: &HeaderValue) -> Option<Context> {
     value.to_str().ok().and_then(Context::parse)
 }
@@ -199,15 +247,25 @@ mod tests {
     fn the_private_header_is_taken_from_a_chained_call_alone() {
         let component = Arc::from("ordering");
         let mut chained = parts(TRACE);
-        drop(arrived(&component, &mut chained, &headers::CHAINED));
+        drop(arrived(&component, &mut chained, &headers::CHAINED, || true));
         assert_eq!(chained.headers["x-shop-traceparent"], TRACE);
         let mut foreign = parts(TRACE);
         drop(arrived(
             &component,
             &mut foreign,
             &HeaderValue::from_static("10.0.0.1:7"),
+            || false,
         ));
         assert!(!foreign.headers.contains_key("x-shop-traceparent"));
+    }
+
+    #[test]
+    fn clients_have_so_many_traces_recorded_each_second() {
+        let (traces, now) = (ClientTraces::new(2), Instant::now());
+        assert_eq!([now; 3].map(|now| traces.admit(now)), [true, true, false]);
+        assert!(!traces.admit(now + Duration::from_millis(900)));
+        assert!(traces.admit(now + Duration::from_secs(2)));
+        assert!(!ClientTraces::new(0).admit(now));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) fn begin(topology: &Topology) {
 pub fn describe() {
     describe_gauge!(
         "bridge_outbox_pending",
-        "Outbox rows that are due, by service; counted up to 10,001"
+        "Outbox rows that are due, by service; counted up to 10,001; NaN while nobody can say"
     );
     describe_gauge!(
         "bridge_outbox_oldest_seconds",
@@ -89,7 +89,7 @@ pub fn describe() {
     describe_histogram!(
         "bridge_step_seconds",
         Unit::Seconds,
-        "From an event's occurrence until its consumer has handled it, by queue and event type"
+        "From an event's occurrence until its consumer has handled it for the first time, by queue and event type"
     );
     describe_counter!(
         "bridge_dead_letters_total",

@@ -12,7 +12,7 @@ mod support;
 
 use event_batch::Outcome;
 use relay::Bridge;
-use relay::operator::{Act, Filter, Item, ItemId, Operator, OperatorError, Replay, Tools, Wish};
+use relay::operator::{Act, Filter, Item, ItemId, Operator, OperatorError, Overview, Replay, Tools, Wish};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -311,6 +311,40 @@ async fn a_row_that_parked_while_nobody_looked_is_told_of_later_and_once() {
     eventually("the second is told of", async || service.told().len() >= 2).await;
     assert_eq!(service.told().len(), 2);
     second.drain(Duration::from_secs(10)).await;
+    stage.clear().await;
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_looked_at_hides_nothing_of_the_others() {
+    let mut stage = Stage::telling().await;
+    // The first one has no tables at all, and the second speaks for so long that nobody waits for the end of it.
+    stage.topology.outboxes.insert(0, "absent".to_owned());
+    let slow = "
+        create view shop.gauges as
+        select 'words' as name, '{}'::jsonb as labels, 1::float8 as value
+        from (select pg_sleep(600)) speech";
+    stage.database.batch_execute(slow).await.unwrap();
+    let service = Service::willing().await;
+    let bridge = bridge(&stage, &service).await;
+    for (key, count) in [("a", 1), ("b", 2)] {
+        support::write(&stage.database, "nobody.listens", &[key]).await;
+        eventually("it is told of", async || service.told().len() == count).await;
+    }
+
+    let overview = Overview::of(tools(&stage)).await.unwrap();
+    let waiting: BTreeMap<&str, _> = overview
+        .outboxes
+        .iter()
+        .map(|outbox| (outbox.service.as_str(), outbox.waiting.as_ref()))
+        .collect();
+    assert!(waiting["absent"].unwrap_err().contains("does not exist"));
+    assert_eq!(waiting["shop"].unwrap().parked, 2);
+    assert_eq!(waiting["bridge"].unwrap().parked, 0);
+    let spoken: Vec<&String> = overview.gauges_trouble.keys().collect();
+    assert_eq!(spoken, ["shop"]);
+    assert_eq!(overview.letters_trouble, None);
+    assert!(overview.queues.iter().all(|queue| queue.dead_letters == Some(0)));
+    bridge.drain(Duration::from_secs(10)).await;
     stage.clear().await;
 }
 

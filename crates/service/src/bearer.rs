@@ -145,27 +145,12 @@ impl Bearer {
 mod tests {
     use super::*;
     use crate::keys::SigningKey;
-    use crate::token::{AUDIENCE, ISSUER};
+    use crate::token::somebodys_claims as claims;
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     use proptest::prelude::*;
     use serde_json::json;
 
     const KEY: &str = "a-key-of-at-least-thirty-two-bytes";
-
-    fn claims() -> Claims {
-        let user_id = UserId::new();
-        Claims {
-            sub: user_id,
-            user_id,
-            email: "rose@example.com".to_owned(),
-            role: Role::User,
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            iat: jsonwebtoken::get_current_timestamp(),
-            exp: jsonwebtoken::get_current_timestamp() + 60,
-            jti: "1".to_owned(),
-        }
-    }
 
     fn signed(claims: &Claims, key: &str) -> String {
         SigningKey::parse(key).unwrap().sign(claims).unwrap()

@@ -23,6 +23,12 @@ pub fn etag_of_body(body: &[u8]) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(short))
 }
 
+/// The entity tag of the same body in gzip: other bytes, another tag (RFC 9110, section 8.8.3.3).
+#[must_use]
+pub fn etag_in_gzip(etag: &str) -> String {
+    format!("{}-gzip\"", etag.trim_end_matches('"'))
+}
+
 /// What `If-Match` asks of the object that a request would change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
@@ -81,8 +87,9 @@ pub fn is_known(request: &Request, etag: &str) -> bool {
     knows(lines.filter_map(|line| line.to_str().ok()), etag)
 }
 
-/// Weakly: what a proxy on the way has encoded or marked as weak is the same to a reader. Tags of ours hold no comma.
-fn knows<'a>(mut lines: impl Iterator<Item = &'a str>, etag: &str) -> bool {
+/// The same of the lines of `If-None-Match`. Weakly: what a proxy on the way has encoded or marked as weak is the same
+/// to a reader. Tags of ours hold no comma.
+pub fn knows<'a>(mut lines: impl Iterator<Item = &'a str>, etag: &str) -> bool {
     let is_it = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag;
     lines.any(|line| line.split(',').map(str::trim).any(is_it))
 }
@@ -156,6 +163,16 @@ mod tests {
         assert_eq!(version(&etag), None);
         assert!(HeaderValue::from_str(&etag).is_ok() && !etag.contains(','));
         assert!(knows([&*etag].into_iter(), &etag));
+    }
+
+    #[test]
+    fn the_same_in_gzip_has_another_tag() {
+        let etag = etag_of_body(b"[]");
+        let in_gzip = etag_in_gzip(&etag);
+        assert_eq!(etag_in_gzip("\"x\""), "\"x-gzip\"");
+        assert!(knows([&*in_gzip].into_iter(), &in_gzip));
+        assert!(!knows([&*in_gzip].into_iter(), &etag));
+        assert!(!knows([&*etag].into_iter(), &in_gzip));
     }
 
     proptest! {

@@ -18,7 +18,8 @@ pub fn takes_gzip(request: &Request) -> bool {
     prefers_gzip(lines.filter_map(|line| line.to_str().ok()))
 }
 
-fn prefers_gzip<'a>(lines: impl Iterator<Item = &'a str>) -> bool {
+/// The same of the lines of `Accept-Encoding`.
+pub fn prefers_gzip<'a>(lines: impl Iterator<Item = &'a str>) -> bool {
     let (mut gzip, mut others, mut identity) = (None, None, None);
     for coding in lines.flat_map(|line| line.split(',')) {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));

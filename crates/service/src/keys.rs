@@ -2,7 +2,8 @@
 //!
 //! - `ed25519:` and the base64 of 32 bytes is EdDSA (RFC 8037): the seed for whoever signs, the public key for whoever
 //!   verifies;
-//! - any other text of at least 32 bytes is the secret of HS256, the same for both.
+//! - `hs256:` and at least 32 bytes is the secret of HS256, the same for both. The prefix may be left out of a text that
+//!   could be nothing else.
 //!
 //! A key's id follows from the key, so that no id is configured and none can be mistaken.
 
@@ -15,6 +16,16 @@ use sha2::{Digest as _, Sha256};
 
 /// What the spelling of an Ed25519 key begins with.
 const ED25519: &str = "ed25519:";
+
+/// What the spelling of a secret of HS256 may begin with.
+const HS256: &str = "hs256:";
+
+/// What gives a key away that is spelled otherwise, in lower case: a prefix in another case, or the name in OpenSSH's
+/// and JWK's form of a key; and in base64 the algorithm's id in DER (SPKI, PKCS #8), and OpenSSH's name of it.
+const MARKS: [&str; 4] = ["ed25519", HS256, "bqydk2vw", "c3nzac1lzdi1nte5"];
+
+/// How long the base64 of 32 bytes is.
+const BASE64_CHARS: usize = 44;
 
 /// The shortest key that HS256 may have, in bytes (RFC 7518, section 3.2).
 const MIN_HS256_BYTES: usize = 32;
@@ -46,13 +57,11 @@ impl SigningKey {
             return Err(refused("holds white space"));
         }
         let Some(seed) = text.strip_prefix(ED25519) else {
-            if text.len() < MIN_HS256_BYTES {
-                return Err(refused("is shorter than 32 bytes"));
-            }
+            let secret = secret(text).map_err(refused)?;
             return Ok(Self {
-                id: hs256_id(text),
+                id: hs256_id(secret),
                 algorithm: Algorithm::HS256,
-                key: EncodingKey::from_secret(text.as_bytes()),
+                key: EncodingKey::from_secret(secret.as_bytes()),
                 verification: text.to_owned(),
             });
         };
@@ -132,12 +141,10 @@ impl VerificationKeys {
 impl VerificationKey {
     fn parse(text: &str) -> Result<Self, ConfigError> {
         let Some(public) = text.strip_prefix(ED25519) else {
-            if text.len() < MIN_HS256_BYTES {
-                return Err(refused("holds a key of less than 32 bytes"));
-            }
+            let secret = secret(text).map_err(refused)?;
             return Ok(Self {
-                id: hs256_id(text),
-                key: DecodingKey::from_secret(text.as_bytes()),
+                id: hs256_id(secret),
+                key: DecodingKey::from_secret(secret.as_bytes()),
                 validation: validation(Algorithm::HS256),
             });
         };
@@ -157,6 +164,33 @@ fn refused(reason: &'static str) -> ConfigError {
         name: "jwt_verification_keys",
         reason,
     }
+}
+
+/// The secret of HS256 that a text spells, or why it spells none.
+fn secret(text: &str) -> Result<&str, &'static str> {
+    let secret = match text.strip_prefix(HS256) {
+        Some(secret) => secret,
+        None if needs_prefix(text) => {
+            return Err(
+                "holds what may be an Ed25519 key: ed25519: has to stand before it, or hs256: if it is a secret",
+            );
+        }
+        None => text,
+    };
+    if secret.len() < MIN_HS256_BYTES {
+        return Err("holds a secret of less than 32 bytes");
+    }
+    Ok(secret)
+}
+
+/// Whether a text may be an Ed25519 key that is spelled in another way than ours. A public one everybody may know: taken
+/// for a secret it would let anybody sign.
+fn needs_prefix(text: &str) -> bool {
+    let is_base64 = text.len() == BASE64_CHARS && text.ends_with('=');
+    // What is drawn in hex may have such a mark in it by chance.
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let lower = text.to_ascii_lowercase();
+    is_base64 || (!is_hex && MARKS.iter().any(|mark| lower.contains(mark)))
 }
 
 fn validation(algorithm: Algorithm) -> Validation {
@@ -198,30 +232,13 @@ fn thumbprint(jwk: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bearer::Role;
-    use contracts::UserId;
+    use crate::token::somebodys_claims as claims;
 
     const SECRET: &str = "a-key-of-at-least-thirty-two-bytes";
     const OTHER: &str = "another-key-of-more-than-thirty-two-bytes";
 
     fn ed25519(byte: u8) -> SigningKey {
         SigningKey::parse(&format!("{ED25519}{}", STANDARD.encode([byte; 32]))).unwrap()
-    }
-
-    fn claims() -> Claims {
-        let user_id = UserId::new();
-        let now = jsonwebtoken::get_current_timestamp();
-        Claims {
-            sub: user_id,
-            user_id,
-            email: "rose@example.com".to_owned(),
-            role: Role::User,
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            iat: now,
-            exp: now + 60,
-            jti: "1".to_owned(),
-        }
     }
 
     /// A token whose header somebody made up.
@@ -309,6 +326,58 @@ mod tests {
     }
 
     #[test]
+    fn an_ed25519_key_that_is_spelled_otherwise_is_no_secret_unless_that_is_said() {
+        let public = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+        for text in [
+            public.to_owned(),
+            public.replace('/', "_"),
+            format!("Ed25519:{public}"),
+            format!("ED25519:{public}"),
+            format!("\"ed25519:{public}\""),
+            format!("HS256:{SECRET}"),
+            format!("MCowBQYDK2VwAyEA{public}"),
+            format!("MC4CAQAwBQYDK2VwBCIEI{public}"),
+            "AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea".to_owned(),
+            r#"{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#.to_owned(),
+        ] {
+            let signing = SigningKey::parse(&text).err();
+            let verifying = VerificationKeys::parse(&format!("{SECRET} {text}")).err();
+            for error in [signing, verifying] {
+                let error = error.expect(&text).to_string();
+                assert!(
+                    error.contains("holds what may be an Ed25519 key") && !error.contains(public),
+                    "{error}"
+                );
+            }
+            assert!(SigningKey::parse(&format!("{HS256}{text}")).is_ok(), "{text}");
+            assert!(
+                VerificationKeys::parse(&format!("{HS256}{text}")).is_ok(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_is_the_same_with_its_prefix_and_without() {
+        // As `cargo xtask` draws them in hex, one of which has a mark in it by chance; as ours of earlier versions are;
+        // the demo's; and the tests'.
+        for secret in [
+            "7f3c9a0b5d1e2f4a6b8c0d2e4f6a8b0c7f3c9a0b5d1e2f4a6b8c0d2e4f6a8b0c",
+            "ed255190b5d1e2f4a6b8c0d2e4f6a8b0c7f3c9a0b5d1e2f4a6b8c0d2e4f6a8b0",
+            "kJ3v_0Qm1x-7yBf9aZc2dEwRtUiOpLsHgNnVqXbT4M8",
+            "a-demo-key-of-more-than-thirty-two-bytes",
+            "the-test-shops-key-which-opens-nothing-else",
+        ] {
+            let prefixed = format!("{HS256}{secret}");
+            for (signing, verifying) in [(secret, &*prefixed), (&*prefixed, secret)] {
+                let token = SigningKey::parse(signing).unwrap().sign(&claims()).unwrap();
+                let keys = VerificationKeys::parse(verifying).unwrap();
+                assert!(keys.claims(&token).is_some(), "{signing} {verifying}");
+            }
+        }
+    }
+
+    #[test]
     fn the_thumbprint_is_that_of_the_rfc() {
         // RFC 8037, appendix A.3.
         let public = URL_SAFE_NO_PAD
@@ -328,15 +397,24 @@ mod tests {
             "ed25519:",
             "ed25519:###",
             &short,
+            "hs256:a-secret-of-less-than-32-bytes",
             "a key of at least thirty-two bytes",
         ] {
             let error = SigningKey::parse(text).err().unwrap();
             assert_eq!(error.name, "jwt_signing_key");
-            let secret = text.trim_start_matches(ED25519);
+            let secret = text.trim_start_matches(ED25519).trim_start_matches(HS256);
             assert!(secret.len() < 10 || !error.to_string().contains(secret));
         }
         let weak = format!("{ED25519}{}", STANDARD.encode([0; 32]));
-        for text in ["", " \n", "short", &short, &weak, &format!("{SECRET} short")] {
+        for text in [
+            "",
+            " \n",
+            "short",
+            "hs256:a-secret-of-less-than-32-bytes",
+            &short,
+            &weak,
+            &format!("{SECRET} short"),
+        ] {
             assert!(VerificationKeys::parse(text).is_err(), "{text}");
         }
     }

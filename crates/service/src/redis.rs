@@ -1,6 +1,7 @@
 //! Redis through Spin, as something that may be slow, absent or wrong without anybody noticing but the clock: every
 //! call is bounded, and every failure reads as "not there".
 
+use crate::config::{ConfigError, variable};
 use crate::log::{self, Level};
 use futures::future::{Either, select, try_join_all};
 use spin_sdk::redis::{Connection, RedisParameter, RedisResult};
@@ -26,6 +27,23 @@ pub type Command = (&'static str, Vec<RedisParameter>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Redis does not answer")]
 pub struct RedisError;
+
+/// Where Redis is, with what opens it: from the variables `redis_url` and `redis_credentials` (`user:password`,
+/// `:password` or nothing, percent-encoded), which are two because a grant names the place alone.
+///
+/// # Errors
+/// If a variable is absent.
+pub async fn address() -> Result<String, ConfigError> {
+    let (url, credentials) = (variable("redis_url").await?, variable("redis_credentials").await?);
+    Ok(with_credentials(&url, credentials.trim()))
+}
+
+fn with_credentials(url: &str, credentials: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, place)) if !credentials.is_empty() => format!("{scheme}://{credentials}@{place}"),
+        _ => url.to_owned(),
+    }
+}
 
 impl Redis {
     #[must_use]
@@ -148,4 +166,20 @@ impl Rest {
 #[must_use]
 pub fn text(value: impl Into<String>) -> RedisParameter {
     RedisParameter::Binary(value.into().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_stand_before_the_host() {
+        let url = "redis://cache:6379/3";
+        assert_eq!(with_credentials(url, ""), url);
+        assert_eq!(with_credentials(url, ":secret"), "redis://:secret@cache:6379/3");
+        assert_eq!(
+            with_credentials(url, "shop:secret"),
+            "redis://shop:secret@cache:6379/3"
+        );
+    }
 }

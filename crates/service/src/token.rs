@@ -36,6 +36,24 @@ pub struct Claims {
     pub jti: String,
 }
 
+/// What a token of a new user claims that was issued now and holds for a minute.
+#[cfg(test)]
+pub(crate) fn somebodys_claims() -> Claims {
+    let user_id = UserId::new();
+    let now = jsonwebtoken::get_current_timestamp();
+    Claims {
+        sub: user_id,
+        user_id,
+        email: "rose@example.com".to_owned(),
+        role: Role::User,
+        iss: ISSUER.to_owned(),
+        aud: AUDIENCE.to_owned(),
+        iat: now,
+        exp: now + 60,
+        jti: "1".to_owned(),
+    }
+}
+
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key: &EncodingKey| match (algorithm, key.family()) {
         (Algorithm::HS256, AlgorithmFamily::Hmac) => Ok(Box::new(hs256(key.as_bytes())?)),

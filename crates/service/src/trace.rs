@@ -63,12 +63,22 @@ impl Traceparent {
         named.unwrap_or_else(Self::random)
     }
 
-    /// A new trace, sampled.
+    /// A new trace, which nobody records: whoever does had begun it.
     #[must_use]
     pub fn random() -> Self {
+        Self::begin(false)
+    }
+
+    /// A new trace, to be recorded or not.
+    #[must_use]
+    pub fn begin(is_recorded: bool) -> Self {
         let trace = Uuid::new_v4().simple();
         let span = Uuid::new_v4().simple().to_string();
-        Self(format!("00-{trace}-{}-01", &span[..16]))
+        Self(format!(
+            "00-{trace}-{}-{:02x}",
+            &span[..16],
+            u8::from(is_recorded)
+        ))
     }
 
     /// The whole header.
@@ -151,8 +161,14 @@ mod tests {
 
     #[test]
     fn a_new_trace_holds() {
-        let trace = Traceparent::random();
-        assert_eq!(Traceparent::parse(trace.as_str()), Some(trace));
+        for (trace, flags) in [
+            (Traceparent::random(), "-00"),
+            (Traceparent::begin(false), "-00"),
+            (Traceparent::begin(true), "-01"),
+        ] {
+            assert!(trace.as_str().ends_with(flags), "{trace}");
+            assert_eq!(Traceparent::parse(trace.as_str()), Some(trace));
+        }
     }
 
     proptest! {

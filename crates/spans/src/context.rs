@@ -34,6 +34,15 @@ impl Context {
         self.sampled
     }
 
+    /// The same position, and nothing of it is recorded.
+    #[must_use]
+    pub fn unrecorded(self) -> Self {
+        Self {
+            sampled: false,
+            ..self
+        }
+    }
+
     /// Whether both are of one trace.
     #[must_use]
     pub fn shares_trace(&self, other: &Self) -> bool {

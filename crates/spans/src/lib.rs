@@ -4,8 +4,8 @@
 //! a bounded queue to one task, which sends it in batches; a full queue and a collector that is away cost spans, never
 //! time. Without [`install`] nothing is recorded, nothing is passed on, and a span costs one atomic load.
 //!
-//! The OpenTelemetry SDK would do the same, with a thread of its own, protobuf, and the types of gRPC; what is needed
-//! of it here is an id, a flag and a dozen JSON fields.
+//! The OpenTelemetry SDK would do the same, with a thread of its own, a blocking HTTP client, and protobuf types; what is
+//! needed of it here is an id, a flag and a dozen JSON fields.
 
 mod context;
 mod exporter;

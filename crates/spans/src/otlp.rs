@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A batch, by the services that its spans are of.
-pub(crate) fn encode(records: &[Record]) -> Vec<u8> {
+/// A batch, by the services that its spans are of, all of them of one application: the namespace.
+pub(crate) fn encode(namespace: &str, records: &[Record]) -> Vec<u8> {
     let mut services: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for record in records {
         services.entry(&record.service).or_default().push(span(record));
@@ -18,9 +18,9 @@ pub(crate) fn encode(records: &[Record]) -> Vec<u8> {
             json!({
                 "resource": {"attributes": [
                     text("service.name", service),
-                    text("service.namespace", "flower-shop"),
+                    text("service.namespace", namespace),
                 ]},
-                "scopeSpans": [{"scope": {"name": "flower-shop"}, "spans": spans}],
+                "scopeSpans": [{"scope": {"name": namespace}, "spans": spans}],
             })
         })
         .collect();
@@ -95,12 +95,16 @@ mod tests {
             failure: Some("503".to_owned()),
         };
         let batch = [record("ordering", 0), record("payment", 7), record("ordering", 1)];
-        let sent: Value = serde_json::from_slice(&encode(&batch)).unwrap();
+        let sent: Value = serde_json::from_slice(&encode("shop", &batch)).unwrap();
         let resources = sent["resourceSpans"].as_array().unwrap();
         assert_eq!(resources.len(), 2);
         assert_eq!(
             resources[0]["resource"]["attributes"][0]["value"]["stringValue"],
             "ordering"
+        );
+        assert_eq!(
+            resources[1]["resource"]["attributes"][1],
+            json!({"key": "service.namespace", "value": {"stringValue": "shop"}})
         );
         let spans = resources[0]["scopeSpans"][0]["spans"].as_array().unwrap();
         assert_eq!(spans.len(), 2);

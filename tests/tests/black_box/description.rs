@@ -2,8 +2,10 @@
 
 use crate::anybody;
 use anyhow::{Context, Result, ensure};
+use flate2::read::GzDecoder;
 use reqwest::Method;
 use serde_json::Value;
+use std::io::Read as _;
 
 const DOCUMENTS: [(&str, &str); 5] = [
     ("/api/auth/openapi.json", "/auth/login"),
@@ -51,6 +53,51 @@ async fn a_description_that_is_known_is_not_sent_again() -> Result<()> {
             .request(Method::GET, path)
             .header("if-none-match", "\"other\"");
         assert_eq!(anybody.send(request).await?.text, first.text, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_description_is_compressed_for_who_takes_that_and_each_form_has_its_tag() -> Result<()> {
+    let anybody = anybody()?;
+    for path in ["/api/openapi.json", "/api/catalog/openapi.json"] {
+        let ask = |codings: &str, etag: &str| {
+            let request = anybody.request(Method::GET, path);
+            request
+                .header("accept-encoding", codings)
+                .header("if-none-match", etag)
+        };
+        let plain = anybody.send(ask("identity", "\"x\"")).await?;
+        plain.expect(200)?;
+        ensure!(plain.header("vary") == "accept-encoding", "{:?}", plain.headers);
+        ensure!(plain.header("content-encoding").is_empty(), "{:?}", plain.headers);
+
+        let answer = ask("br, gzip", "\"x\"").send().await?;
+        ensure!(answer.status() == 200, "{answer:?}");
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        ensure!(header("content-encoding") == Some("gzip"), "{answer:?}");
+        ensure!(header("vary") == Some("accept-encoding"), "{answer:?}");
+        let etag = header("etag").context("no tag")?.to_owned();
+        ensure!(etag != plain.header("etag"), "two forms, one tag: {etag}");
+        let bytes = answer.bytes().await?;
+        ensure!(
+            bytes.len() * 4 < plain.text.len(),
+            "{path}: {} bytes",
+            bytes.len()
+        );
+        let mut text = String::new();
+        GzDecoder::new(&bytes[..]).read_to_string(&mut text)?;
+        ensure!(text == plain.text, "{path} is another document in gzip");
+
+        let known = anybody.send(ask("gzip", &etag)).await?;
+        assert_eq!((known.status.as_u16(), known.text.as_str()), (304, ""), "{path}");
+        ensure!(known.header("etag") == etag, "{known:?}");
+        let other = anybody.send(ask("identity", &etag)).await?;
+        ensure!(
+            other.status == 200 && other.header("etag") == plain.header("etag"),
+            "{path}: {:?}",
+            other.headers
+        );
     }
     Ok(())
 }

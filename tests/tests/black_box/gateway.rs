@@ -62,6 +62,7 @@ const SECURITY: [(&str, &str); 4] = [
 #[tokio::test]
 async fn every_answer_keeps_a_browser_from_doing_more_with_it_than_it_should() -> Result<()> {
     let user = anybody()?.register().await?;
+    let mut answers = Vec::new();
     for (path, status) in [
         ("/api/auth/me", 200),
         ("/api/orders", 200),
@@ -70,7 +71,16 @@ async fn every_answer_keeps_a_browser_from_doing_more_with_it_than_it_should() -
         ("/health", 200),
         ("/health/live", 200),
     ] {
-        let answer = user.get(path).await?;
+        answers.push((path, status, user.get(path).await?));
+    }
+    // A host that bounds bodies answers this one itself.
+    let huge = user
+        .request(Method::POST, "/api/orders")
+        .header("content-type", "application/json")
+        .body(vec![b' '; 3 * 1024 * 1024]);
+    answers.push(("/api/orders", 413, user.send(huge).await?));
+
+    for (path, status, answer) in answers {
         assert_eq!(answer.status, status, "{path}: {}", answer.text);
         for (name, value) in SECURITY {
             assert_eq!(answer.header(name), value, "{path}: {name}");

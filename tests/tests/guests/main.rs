@@ -6,23 +6,34 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Client;
 use shop_tests::environment::{root, variable};
 use shop_tests::eventually;
-use shop_tests::shop::{free_port, signal};
+use shop_tests::shop::{free_ports, signal};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, MutexGuard};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a guest may take over an answer, in seconds.
-const REQUEST_TIMEOUT: &str = "2";
+/// How long a guest may take over an answer, in seconds: so long that none takes it, whatever else the machine does …
+const PATIENT: &str = "30";
+
+/// … or not for long, where one does.
+const IMPATIENT: &str = "3";
+
+/// How long `wild` computes when it is to hold its instance.
+const HOLD: Duration = Duration::from_millis(300);
+
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A host that serves the two guests `wild` and `tame`; it ends with this value.
 struct Host {
     base: String,
     client: Client,
     process: Child,
+    /// No other test's host runs meanwhile: where one computes, another waits.
+    _alone: MutexGuard<'static, ()>,
 }
 
 struct Answer {
@@ -34,15 +45,25 @@ struct Answer {
 
 impl Host {
     async fn start(variables: &[(&str, &str)]) -> Result<Self> {
-        let port = free_port()?;
+        Self::start_with(PATIENT, variables).await
+    }
+
+    /// One whose guests soon have taken too long.
+    async fn start_impatient() -> Result<Self> {
+        Self::start_with(IMPATIENT, &[]).await
+    }
+
+    async fn start_with(request_timeout: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        let alone = ALONE.lock().await;
+        let [port, metrics] = free_ports()?;
         let mut command = Command::new(variable("SHOP_TEST_BRIDGE")?);
         command
             .current_dir(root())
             .args(["serve", "--manifest", "tests/guests/spin.toml"])
             .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--metrics-listen", &format!("127.0.0.1:{}", free_port()?)])
+            .args(["--metrics-listen", &format!("127.0.0.1:{metrics}")])
             .args(["--cache-dir", "target/wasmtime-cache"])
-            .args(["--request-timeout", REQUEST_TIMEOUT]);
+            .args(["--request-timeout", request_timeout]);
         for (name, value) in variables {
             command.args(["--variable", &format!("{name}={value}")]);
         }
@@ -51,6 +72,7 @@ impl Host {
             base: format!("http://127.0.0.1:{port}"),
             client: Client::builder().timeout(PATIENCE).build()?,
             process,
+            _alone: alone,
         };
         let served = async || Ok((host.ask("/tame/age", "").await?.status == 200).then_some(()));
         eventually("the guests are served", PATIENCE, served).await?;
@@ -149,8 +171,7 @@ fn expect_problem(answer: &Answer, status: u16, slug: &str) -> Result<()> {
     Ok(())
 }
 
-async fn damage_ends_in(act: &str, status: u16, slug: &str) -> Result<()> {
-    let host = Host::start(&[]).await?;
+async fn damage_ends_in(host: Host, act: &str, status: u16, slug: &str) -> Result<()> {
     for answer in host.do_damage(act).await? {
         expect_problem(&answer, status, slug)?;
     }
@@ -159,22 +180,60 @@ async fn damage_ends_in(act: &str, status: u16, slug: &str) -> Result<()> {
 
 #[tokio::test]
 async fn a_trap_is_502_and_hurts_no_other_component() -> Result<()> {
-    damage_ends_in("trap", 502, "component-failed").await
+    damage_ends_in(Host::start(&[]).await?, "trap", 502, "component-failed").await
+}
+
+#[tokio::test]
+async fn a_trap_ends_its_own_instance_and_never_another() -> Result<()> {
+    let host = Host::start(&[]).await?;
+    let hold = async || {
+        let answer = host.ask("/wild/hold", "").await?;
+        anyhow::Ok((answer, Instant::now()))
+    };
+    let trap = async || {
+        tokio::time::sleep(HOLD / 3).await;
+        let sent = Instant::now();
+        let answer = host.ask("/wild/trap", "").await?;
+        anyhow::Ok((answer, sent, Instant::now()))
+    };
+    let mut met = 0;
+    for _ in 0..10 {
+        let (one, other, (trap, sent, ended)) = tokio::try_join!(hold(), hold(), trap())?;
+        expect_problem(&trap, 502, "component-failed")?;
+        for (held, _) in [&one, &other] {
+            ensure!(held.status == 200, "{}: {}", held.status, held.body);
+        }
+        // Both had their instance when the trap was sent, and still when it had ended.
+        let was_held = |until: Instant| ended <= until && until <= sent + HOLD;
+        met += usize::from(was_held(one.1) && was_held(other.1));
+    }
+    ensure!(met > 0, "no trap came while both computed");
+    Ok(())
 }
 
 #[tokio::test]
 async fn a_leak_is_502_and_hurts_no_other_component() -> Result<()> {
-    damage_ends_in("leak", 502, "component-failed").await
+    damage_ends_in(Host::start(&[]).await?, "leak", 502, "component-failed").await
 }
 
 #[tokio::test]
 async fn a_busy_loop_is_ended_with_503_and_hurts_no_other_component() -> Result<()> {
-    damage_ends_in("spin", 503, "timeout").await
+    let host = Host::start_impatient().await?;
+    let mut begun = 0;
+    for answer in host.do_damage("spin").await? {
+        // Whoever did not come to compute within the time that one may wait was turned away.
+        if expect_problem(&answer, 503, "overloaded").is_err() {
+            expect_problem(&answer, 503, "timeout")?;
+            begun += 1;
+        }
+    }
+    ensure!(begun > 0, "nobody came to compute");
+    host.await_recovery().await
 }
 
 #[tokio::test]
 async fn a_guest_that_sleeps_on_is_ended_with_503_and_hurts_no_other_component() -> Result<()> {
-    damage_ends_in("sleep", 503, "timeout").await
+    damage_ends_in(Host::start_impatient().await?, "sleep", 503, "timeout").await
 }
 
 #[tokio::test]
@@ -190,12 +249,12 @@ async fn an_answer_of_another_length_than_it_says_is_502() -> Result<()> {
 
 #[tokio::test]
 async fn an_answer_that_is_a_change_of_protocol_is_502() -> Result<()> {
-    damage_ends_in("protocol", 502, "component-failed").await
+    damage_ends_in(Host::start(&[]).await?, "protocol", 502, "component-failed").await
 }
 
 #[tokio::test]
 async fn an_answer_whose_promised_body_never_comes_is_503() -> Result<()> {
-    damage_ends_in("stuck", 503, "timeout").await
+    damage_ends_in(Host::start_impatient().await?, "stuck", 503, "timeout").await
 }
 
 /// Reads an answer that must break off; gives how long it was.
@@ -218,7 +277,7 @@ async fn read_until_it_breaks(host: &Host, act: &str) -> Result<usize> {
 
 #[tokio::test]
 async fn an_answer_that_never_ends_is_cut_off_and_hurts_no_other_component() -> Result<()> {
-    let host = Host::start(&[]).await?;
+    let host = Host::start_impatient().await?;
     let before = host.resident_bytes()?;
     for act in ["silent", "endless"] {
         let damage = read_until_it_breaks(&host, act);

@@ -15,11 +15,15 @@ const WARM_UP: usize = 20_000;
 const CLIENTS: usize = 32;
 /// A client begins a connection of its own after so many requests.
 const REQUESTS_PER_CONNECTION: usize = 1_000;
+/// So many of one load the host may turn away: a machine that stands still for longer than one may wait has it turn away
+/// all who do.
+const TURNED_AWAY: usize = 4 * CLIENTS;
 /// A leak of 100 bytes a request would be 20 MB.
 const TOLERANCE: u64 = 16 * 1024 * 1024;
 
-/// The request of this number: mostly good ones, and some of everything that can go wrong.
-async fn request(client: &Client, host: &Host, number: usize, postgres: &str, redis: &str) -> Result<()> {
+/// Sends the request of this number: mostly good ones, and some of everything that can go wrong. Gives whether it was
+/// turned away.
+async fn request(client: &Client, host: &Host, number: usize, postgres: &str, redis: &str) -> Result<bool> {
     let url = |path: &str| format!("{}{path}", host.base);
     let body = || vec![b'x'; 10_000];
     let (request, expected) = match number % 1_000 {
@@ -48,36 +52,44 @@ async fn request(client: &Client, host: &Host, number: usize, postgres: &str, re
     response.bytes().await?;
     // What shares its instance with a trap may be hurt.
     let is_hurt = status == 502 && number % 1_000 < 245;
+    let is_turned_away = status == 503;
     ensure!(
-        status == expected || is_hurt,
+        status == expected || is_hurt || is_turned_away,
         "{number}: {status} instead of {expected}"
     );
-    Ok(())
+    Ok(is_turned_away)
 }
 
 /// Sends so many requests, over many connections at a time.
 async fn load(host: &Arc<Host>, requests: usize, postgres: &str, redis: &str) -> Result<()> {
     let next = Arc::new(AtomicUsize::new(0));
+    let mut turned_away = 0;
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let (host, next) = (Arc::clone(host), Arc::clone(&next));
         let (postgres, redis) = (postgres.to_owned(), redis.to_owned());
         clients.spawn(async move {
+            let mut turned_away = 0;
             loop {
                 let client = Client::builder().timeout(PATIENCE).build()?;
                 for _ in 0..REQUESTS_PER_CONNECTION {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= requests {
-                        return anyhow::Ok(());
+                        return anyhow::Ok(turned_away);
                     }
-                    request(&client, &host, number, &postgres, &redis).await?;
+                    let is_turned_away = request(&client, &host, number, &postgres, &redis).await?;
+                    turned_away += usize::from(is_turned_away);
                 }
             }
         });
     }
     while let Some(done) = clients.join_next().await {
-        done??;
+        turned_away += done??;
     }
+    ensure!(
+        turned_away <= TURNED_AWAY,
+        "{turned_away} requests were turned away"
+    );
     Ok(())
 }
 

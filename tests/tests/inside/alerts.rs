@@ -2,20 +2,20 @@
 //! in a real Prometheus when its fault is caused.
 
 use crate::alone;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures::future::join_all;
-use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::Value;
-use shop_tests::environment::{root, variable};
+use shop_tests::environment::root;
 use shop_tests::proxy::{Mood, Proxy};
-use shop_tests::shop::free_port;
+use shop_tests::shop::{free_port, free_ports};
 use shop_tests::{Actor, Shop, eventually};
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
+use tokio::time::MissedTickBehavior;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -106,7 +106,7 @@ async fn every_metric_of_rules_and_dashboards_is_exported() -> Result<()> {
     shop.start_relay(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &nobody)])
         .await?;
     let user = shop.anonymous()?.register().await?;
-    let order_id = user.order_once_known(&rose(&user).await?, "pm_card_visa").await?;
+    let order_id = user.order_once_known(&user.rose().await?, "pm_card_visa").await?;
     user.await_status(&order_id, "shipping").await?;
 
     let mut named: BTreeSet<String> = rules()?.values().flat_map(|rule| metrics_in(rule)).collect();
@@ -133,15 +133,6 @@ async fn every_metric_of_rules_and_dashboards_is_exported() -> Result<()> {
         Ok(Some(()))
     })
     .await
-}
-
-async fn rose(user: &Actor) -> Result<String> {
-    let roses = user
-        .get("/api/catalog/flowers?search=Red%20Rose")
-        .await?
-        .expect(200)?;
-    let id = roses["items"][0]["id"].as_str();
-    Ok(id.context("no rose")?.to_owned())
 }
 
 /// A Prometheus at work; it ends with this value.
@@ -195,23 +186,29 @@ impl Prometheus {
         Ok(body["data"].clone())
     }
 
-    /// Waits until all of these alerts fire.
+    /// Waits until each of these alerts has fired, be it at another time than the others.
     async fn expect(&self, wanted: &[&str]) -> Result<()> {
         let what = format!("{wanted:?} fire");
+        let mut fired = BTreeSet::new();
         eventually(&what, PATIENCE, async || {
             let data = self.ask("/api/v1/alerts").await?;
-            let firing: BTreeSet<&str> = data["alerts"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter(|alert| alert["state"] == "firing")
-                .filter_map(|alert| alert["labels"]["alertname"].as_str())
-                .collect();
-            let missed: Vec<&&str> = wanted.iter().filter(|name| !firing.contains(**name)).collect();
-            ensure!(missed.is_empty(), "{missed:?} of {firing:?}");
+            let alerts = data["alerts"].as_array().into_iter().flatten();
+            let firing = alerts.filter(|alert| alert["state"] == "firing");
+            let names = firing.filter_map(|alert| alert["labels"]["alertname"].as_str());
+            fired.extend(names.map(str::to_owned));
+            let missed: Vec<&&str> = wanted.iter().filter(|name| !fired.contains(**name)).collect();
+            ensure!(missed.is_empty(), "{missed:?} of {fired:?}");
             Ok(Some(()))
         })
         .await
+    }
+
+    /// The same while something goes on that does not end by itself.
+    async fn expect_during(&self, meanwhile: impl Future, wanted: &[&str]) -> Result<()> {
+        tokio::select! {
+            fired = self.expect(wanted) => fired,
+            _ = meanwhile => bail!("what was to make {wanted:?} fire has ended"),
+        }
     }
 }
 
@@ -235,12 +232,13 @@ fn hurried(rules: &str) -> String {
 async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     let _alone = alone().await;
     let mut shop = Shop::prepare_linked().await?;
-    let nobody = format!("http://127.0.0.1:{}", free_port()?);
+    let [nobody, delivery, ordering] = free_ports()?;
+    let nobody = format!("http://127.0.0.1:{nobody}");
     // The gateway reaches delivery by a way that can be cut.
-    let delivery = format!("127.0.0.1:{}", free_port()?);
+    let delivery = format!("127.0.0.1:{delivery}");
     let to_delivery = Proxy::to(delivery.clone()).await?;
     shop.set_variables(&[("delivery_url", &format!("http://{}", to_delivery.address))])?;
-    let listen = format!("delivery={delivery}");
+    let listen = format!("delivery={delivery},ordering=127.0.0.1:{ordering}");
     let tight = [
         ["--service-listen", listen.as_str()],
         ["--otlp-endpoint", nobody.as_str()],
@@ -253,7 +251,7 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     shop.start_host_with(&tight).await?;
     shop.start_relay(&[]).await?;
     let user = shop.anonymous()?.register().await?;
-    let rose = rose(&user).await?;
+    let rose = user.rose().await?;
     let order_id = user.order_once_known(&rose, "pm_card_visa").await?;
     user.await_status(&order_id, "shipping").await?;
     let Some(prometheus) = Prometheus::watching(&shop).await? else {
@@ -263,15 +261,12 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     let links = shop.links().context("no proxies")?;
 
     // Spans that nobody takes; a letter that dies, a row that is parked.
-    bury(&shop).await?;
-    let park = "update ordering.outbox_messages set processed_at = null, parked_at = now()
-        where id = (select max(id) from ordering.outbox_messages where processed_at is not null)";
-    shop.database().await?.execute(park, &[]).await?;
-    let fired = prometheus.expect(&["SpansLost", "DeadLetters", "OutboxRowsParked"]);
-    tokio::select! {
-        fired = fired => fired?,
-        () = look_on(&user) => {}
-    }
+    shop.poison("payment_order_events").await?;
+    shop.park().await?;
+    let asked = keep_asking(&user, "/api/orders");
+    prometheus
+        .expect_during(asked, &["SpansLost", "DeadLetters", "OutboxRowsParked"])
+        .await?;
 
     // A broker that is away.
     links.rabbitmq.behave(Mood::Cut);
@@ -281,22 +276,17 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
 
     // A service that cannot be reached.
     to_delivery.behave(Mood::Cut);
-    for _ in 0..6 {
-        user.get("/api/delivery/order/none").await?;
-    }
-    prometheus.expect(&["CircuitOpen"]).await?;
+    let asked = keep_asking(&user, "/api/delivery/order/none");
+    prometheus.expect_during(asked, &["CircuitOpen"]).await?;
     to_delivery.behave(Mood::Well);
 
-    // A table that is locked, and more requests than may wait for it.
+    // A table that is locked, and more requests than may wait for it, past the gateway, which would soon spare the service.
     let blocker = shop.database().await?;
     blocker
         .batch_execute("begin; lock table ordering.orders in access exclusive mode")
         .await?;
-    let asked = async {
-        for _ in 0..3 {
-            join_all((0..24).map(|_| user.get("/api/orders"))).await;
-        }
-    };
+    let past_gateway = user.at(&format!("http://127.0.0.1:{ordering}"));
+    let asked = join_all((0..24).map(|_| keep_asking(&past_gateway, "/orders")));
     let wanted = [
         "ServerErrors",
         "SlowRequests",
@@ -304,7 +294,7 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
         "RequestsRefused",
         "PostgresPoolFull",
     ];
-    let (_, fired) = tokio::join!(asked, prometheus.expect(&wanted));
+    let fired = prometheus.expect_during(asked, &wanted).await;
     blocker.batch_execute("rollback").await?;
     fired?;
 
@@ -327,31 +317,12 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     Ok(())
 }
 
-/// Looks at the orders again and again, so that there are spans to lose.
-async fn look_on(user: &Actor) {
+/// Asks again and again, whatever is answered.
+async fn keep_asking(user: &Actor, path: &str) -> Infallible {
     let mut pause = tokio::time::interval(Duration::from_millis(200));
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         pause.tick().await;
-        // What it answers is nobody's business here.
-        let _ = user.get("/api/orders").await;
+        let _ = user.get(path).await;
     }
-}
-
-/// Puts into a queue what no service takes.
-async fn bury(shop: &Shop) -> Result<()> {
-    let connection =
-        Connection::connect(&variable("SHOP_TEST_AMQP")?, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    let queue = shop.at_broker("payment_order_events");
-    channel
-        .basic_publish(
-            "".into(),
-            queue.into(),
-            BasicPublishOptions::default(),
-            b"no event",
-            BasicProperties::default(),
-        )
-        .await?
-        .await?;
-    Ok(())
 }

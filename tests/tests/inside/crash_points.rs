@@ -5,11 +5,8 @@ use crate::alone;
 use crate::chaos::Storm;
 use anyhow::{Context, Result, bail, ensure};
 use crash_points::Point;
-use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Connection, ConnectionProperties};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use shop_tests::environment::variable;
 use shop_tests::proxy::Mood;
 use shop_tests::shop::signal;
 use shop_tests::{Shop, eventually};
@@ -169,7 +166,7 @@ async fn die_at(shop: &mut Shop, point: Point, flower: &str, random: &mut StdRng
         shop.stop_host().await?;
     }
     match way {
-        Way::Poison => poison(shop).await?,
+        Way::Poison => shop.poison("delivery_order_events").await?,
         Way::Park => park(shop).await?,
         _ => {}
     }
@@ -231,7 +228,7 @@ async fn die_at(shop: &mut Shop, point: Point, flower: &str, random: &mut StdRng
 
 /// The same for a command of an operator's, who has a letter and a parked row to deal with.
 async fn command_to_death(shop: &Shop, command: &[&str], point: Point) -> Result<ExitStatus> {
-    poison(shop).await?;
+    shop.poison("delivery_order_events").await?;
     let letter = eventually("a letter waits", PATIENCE, async || {
         let listed = shop.operate(&["dead-letters", "list", "--json"]).await?;
         let listed: serde_json::Value = serde_json::from_slice(&listed.stdout)?;
@@ -257,26 +254,6 @@ async fn command_to_death(shop: &Shop, command: &[&str], point: Point) -> Result
         ended.status
     );
     Ok(ended.status)
-}
-
-/// Puts something into a queue that no service can read.
-async fn poison(shop: &Shop) -> Result<()> {
-    let connection =
-        Connection::connect(&variable("SHOP_TEST_AMQP")?, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    let queue = shop.at_broker("delivery_order_events");
-    channel
-        .basic_publish(
-            "".into(),
-            queue.into(),
-            BasicPublishOptions::default(),
-            b"no event",
-            BasicProperties::default().with_delivery_mode(2),
-        )
-        .await?
-        .await?;
-    connection.close(200, "done".into()).await?;
-    Ok(())
 }
 
 /// Writes a row that no queue takes, at its last attempt.

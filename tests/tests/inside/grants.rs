@@ -216,7 +216,7 @@ const NEEDS: [(&str, &[&str], &[&str]); 6] = [
             "delivery_url",
             "redis",
         ],
-        &["jwt_verification_keys"],
+        &["jwt_verification_keys", "redis_credentials"],
     ),
     (
         "auth",
@@ -230,7 +230,12 @@ const NEEDS: [(&str, &[&str], &[&str]); 6] = [
     (
         "catalog",
         &["catalog_postgres", "redis"],
-        &["catalog_postgres_password", "jwt_verification_keys", "events_key"],
+        &[
+            "catalog_postgres_password",
+            "jwt_verification_keys",
+            "events_key",
+            "redis_credentials",
+        ],
     ),
     (
         "ordering",

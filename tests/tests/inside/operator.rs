@@ -28,18 +28,7 @@ async fn an_order_whose_event_died_goes_on_when_an_operator_tries_it_again() -> 
     user.await_status(&known, "shipping").await?;
 
     // Delivery is told of paid orders in a way that it cannot understand, once.
-    let database = shop.database().await?;
-    database
-        .batch_execute(
-            "create function ordering.spoil() returns trigger language plpgsql as $$
-             begin
-                 new.payload = jsonb_set(new.payload, '{data,user_id}', '\"nobody\"');
-                 return new;
-             end $$;
-             create trigger spoil before insert on ordering.outbox_messages
-             for each row when (new.event_type = 'OrderPaid') execute function ordering.spoil()",
-        )
-        .await?;
+    shop.spoil("OrderPaid").await?;
     let order = user.order_once_known(&rose, "pm_card_visa").await?;
     let list = ["dead-letters", "list", "--json", "--order", &order];
     let waiting = eventually("the letter waits", PATIENCE, async || {
@@ -66,7 +55,7 @@ async fn an_order_whose_event_died_goes_on_when_an_operator_tries_it_again() -> 
     // As it is it dies again; mended by hand, it lives.
     let mend = "update bridge.dead_letters set body = convert_to(replace(convert_from(body, 'UTF8'), 'nobody', $1), 'UTF8')
         where resolved_at is null";
-    database.execute(mend, &[&user.id]).await?;
+    shop.database().await?.execute(mend, &[&user.id]).await?;
     let dry = shop
         .operate(&["dead-letters", "retry", "--all", "--order", &order, "--dry-run"])
         .await?;
@@ -85,9 +74,7 @@ async fn an_order_whose_event_died_goes_on_when_an_operator_tries_it_again() -> 
     assert_eq!(shop.count(by_anna).await?, 1);
 
     // Everything that was published comes again, and changes nothing.
-    database
-        .batch_execute("drop trigger spoil on ordering.outbox_messages")
-        .await?;
+    shop.spoil_no_more().await?;
     let replayed = json(&shop.operate(&["replay", "--since", "1h", "--json"]).await?)?;
     let rows = |service: &str| {
         let outboxes = replayed.as_array().into_iter().flatten();

@@ -1,17 +1,19 @@
 //! More load than the shop can bear. What it can bear is set by the host's bound on requests in flight and a slow way
 //! to Postgres, so that neither the machine nor the generator is what gives way; the generator is open-loop (it sends
 //! when it is time to, whatever has been answered) and has a thread of its own, pinned to a processor where that can be
-//! done. Only ratios are judged.
+//! done. Only ratios are judged, of loads on a rested shop that differ in nothing else; since other things may happen to
+//! the machine meanwhile, it may be tried again.
 
 use crate::alone;
 use anyhow::{Context, Result, ensure};
 use shop_tests::proxy::Mood;
 use shop_tests::{Actor, Shop, eventually};
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,10 +23,20 @@ const IN_FLIGHT: usize = 8;
 const DETOUR: Duration = Duration::from_millis(8);
 /// How long each load is kept up.
 const LOAD: Duration = Duration::from_secs(6);
+/// How often somebody asks meanwhile whether the shop lives.
+const PROBE: Duration = Duration::from_millis(50);
+/// What is kept of the peak when twice as much is offered.
+const KEPT: f64 = 0.8;
+/// What a machine that others use as well may take.
+const TRIES: usize = 3;
 
-/// What became of the orders of one load.
+/// What became of the orders of one load, and of all else meanwhile.
 #[derive(Default)]
 struct Outcome {
+    /// Answers to who asked whether the shop lives.
+    probes: usize,
+    /// Orders that went on.
+    paid: i64,
     acknowledged: Vec<Uuid>,
     /// How long each of them took.
     served: Vec<Duration>,
@@ -157,6 +169,120 @@ fn median(times: &mut [Duration]) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
+/// Puts a load on the shop, whose way to Postgres is slow meanwhile, and lets it come to rest.
+async fn measure<F>(shop: &Shop, load: impl FnOnce() -> F + Send + 'static) -> Result<Outcome>
+where
+    F: Future<Output = Result<Outcome>>,
+{
+    let (links, anybody) = (shop.links().context("no links")?, shop.anonymous()?);
+    links.postgres.behave(Mood::Slow(DETOUR));
+    // Meanwhile the saga goes on, and who asks whether the shop lives is told.
+    let paid = "select count(*) from ordering.orders where status <> 'created'";
+    let paid_before = shop.count(paid).await?;
+    let mut probes = 0;
+    let outcome = tokio::select! {
+        outcome = generate(load) => outcome?,
+        never = probe(&anybody, &mut probes) => match never? {},
+    };
+    let paid = shop.count(paid).await? - paid_before;
+    links.postgres.behave(Mood::Well);
+    eventually("every order is on its way", PATIENCE, async || {
+        let open = "select count(*) from ordering.orders where status <> 'shipping'";
+        Ok((shop.count(open).await? == 0).then_some(()))
+    })
+    .await
+    .with_context(|| shop.log("relay-0"))?;
+    Ok(Outcome {
+        probes,
+        paid,
+        ..outcome
+    })
+}
+
+/// Asks the gateway and a service for their health again and again; both must be answered, and soon enough.
+async fn probe(anybody: &Actor, probes: &mut usize) -> Result<Infallible> {
+    let mut pause = tokio::time::interval(PROBE);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        for path in ["/health/live", "/internal/ordering/health"] {
+            anybody.get(path).await?.expect(200).context(path)?;
+            *probes += 1;
+        }
+    }
+}
+
+/// Twice the load that the shop can bear, between two measurements of what that is.
+struct Try {
+    before: Outcome,
+    offered_per_second: f64,
+    overload: Outcome,
+    after: Outcome,
+}
+
+impl Try {
+    async fn run(shop: &Shop, users: &[Actor], rose: &Arc<str>) -> Result<Self> {
+        let peak = async || {
+            let (these, this) = (users.to_vec(), Arc::clone(rose));
+            measure(shop, move || closed_loop(these, this)).await
+        };
+        let before = peak().await?;
+        let (these, this, rate) = (users.to_vec(), Arc::clone(rose), 2.0 * before.goodput());
+        let overload = measure(shop, move || open_loop(these, this, rate)).await?;
+        Ok(Self {
+            before,
+            offered_per_second: rate,
+            overload,
+            after: peak().await?,
+        })
+    }
+
+    fn acknowledged(&self) -> impl Iterator<Item = Uuid> {
+        let outcomes = [&self.before, &self.overload, &self.after];
+        outcomes
+            .into_iter()
+            .flat_map(|outcome| outcome.acknowledged.iter().copied())
+    }
+
+    /// That the shop was in good order, as far as this try says.
+    fn judge(&mut self) -> Result<()> {
+        let (before, after) = (self.before.goodput(), self.after.goodput());
+        let overload = &mut self.overload;
+        let kept = overload.goodput() / before.min(after);
+        let (shed, served) = (median(&mut overload.shed), median(&mut overload.served));
+        let summary = format!(
+            "peaks {before:.0}/s and {after:.0}/s, {:.0}/s offered between them: {:.0}/s served ({kept:.2} of the lower \
+             peak), {} turned away, median {shed:?} against {served:?}; {} orders went on, {} probes",
+            self.offered_per_second,
+            overload.goodput(),
+            overload.shed.len(),
+            overload.paid,
+            overload.probes,
+        );
+        println!("{summary}");
+        for peak in [&self.before, &self.after] {
+            ensure!(
+                peak.shed.is_empty(),
+                "{} were shed at the bound itself: {summary}",
+                peak.shed.len()
+            );
+            ensure!(
+                peak.acknowledged.len() > 50,
+                "{} orders are too few to judge by: {summary}",
+                peak.acknowledged.len()
+            );
+        }
+        ensure!(kept >= KEPT, "{summary}");
+        ensure!(!overload.shed.is_empty(), "that was no overload: {summary}");
+        ensure!(
+            shed < served,
+            "to be turned away took longer than to be served: {summary}"
+        );
+        ensure!(overload.paid > 0 && overload.probes > 0, "{summary}");
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn at_twice_the_load_it_can_bear_the_shop_sheds_quickly_serves_on_and_loses_nothing() -> Result<()> {
     let _alone = alone().await;
@@ -176,60 +302,24 @@ async fn at_twice_the_load_it_can_bear_the_shop_sheds_quickly_serves_on_and_lose
     if let Some(id) = shop.host().and_then(|host| host.id()) {
         pin(&["-a", "-p"], "0", &id.to_string()).await;
     }
-    let links = shop.links().context("no links")?;
-    links.postgres.behave(Mood::Slow(DETOUR));
 
-    let (these, this) = (users.clone(), Arc::clone(&rose));
-    let peak = generate(move || closed_loop(these, this)).await?;
-    ensure!(
-        peak.shed.is_empty(),
-        "{} were shed at the bound itself",
-        peak.shed.len()
-    );
-    ensure!(
-        peak.acknowledged.len() > 50,
-        "{} orders are too few to judge by",
-        peak.acknowledged.len()
-    );
+    let mut acknowledged = Vec::new();
+    let mut judgement = Ok(());
+    for _ in 0..TRIES {
+        let mut attempt = Try::run(&shop, &users, &rose).await?;
+        acknowledged.extend(attempt.acknowledged());
+        judgement = attempt.judge();
+        if judgement.is_ok() {
+            break;
+        }
+    }
 
-    // Meanwhile the saga goes on, and who asks whether the shop lives is told.
-    let paid = "select count(*) from ordering.orders where status <> 'created'";
-    let paid_before = shop.count(paid).await?;
-    let over = Arc::new(AtomicBool::new(false));
-    let probes = tokio::spawn(probe(shop.anonymous()?, Arc::clone(&over)));
-    let (these, this, rate) = (users.clone(), Arc::clone(&rose), 2.0 * peak.goodput());
-    let mut overload = generate(move || open_loop(these, this, rate)).await?;
-    let paid_meanwhile = shop.count(paid).await? - paid_before;
-    over.store(true, Ordering::Relaxed);
-    let probed = probes.await??;
-
-    let kept = overload.goodput() / peak.goodput();
-    let summary = format!(
-        "peak {:.0}/s, then {rate:.0}/s offered: {:.0}/s served ({kept:.2} of the peak), {} turned away, median {:?} against \
-         {:?}; {paid_meanwhile} orders went on, {probed} probes",
-        peak.goodput(),
-        overload.goodput(),
-        overload.shed.len(),
-        median(&mut overload.shed),
-        median(&mut overload.served),
-    );
-    println!("{summary}");
-    ensure!(kept >= 0.8, "{summary}");
-    ensure!(!overload.shed.is_empty(), "that was no overload: {summary}");
-    ensure!(
-        median(&mut overload.shed) < median(&mut overload.served),
-        "to be turned away took longer than to be served: {summary}"
-    );
-    ensure!(paid_meanwhile > 0 && probed > 0, "{summary}");
-
-    // Everything that was acknowledged is there, and comes to its end.
-    links.postgres.behave(Mood::Well);
-    let acknowledged: Vec<Uuid> = [peak.acknowledged, overload.acknowledged].concat();
+    // However often it was tried: everything that was acknowledged is there, and has come to its end.
     let there: i64 = shop
         .database()
         .await?
         .query_one(
-            "select count(*) from ordering.orders where id = any($1)",
+            "select count(*) from ordering.orders where id = any($1) and status = 'shipping'",
             &[&acknowledged],
         )
         .await?
@@ -239,24 +329,6 @@ async fn at_twice_the_load_it_can_bear_the_shop_sheds_quickly_serves_on_and_lose
         "{} orders were acknowledged, {there} are there",
         acknowledged.len()
     );
-    eventually("every order is on its way", PATIENCE, async || {
-        let open = "select count(*) from ordering.orders where status <> 'shipping'";
-        Ok((shop.count(open).await? == 0).then_some(()))
-    })
-    .await
-    .with_context(|| shop.log("relay-0"))?;
     shop.expect_clean_audit().await?;
-    Ok(())
-}
-
-/// Asks the gateway and a service for their health again and again; both must be answered, and soon enough.
-async fn probe(anybody: Actor, over: Arc<AtomicBool>) -> Result<usize> {
-    let mut probes = 0;
-    while !over.load(Ordering::Relaxed) {
-        for path in ["/health/live", "/internal/ordering/health"] {
-            anybody.get(path).await?.expect(200).context(path)?;
-            probes += 1;
-        }
-    }
-    Ok(probes)
+    judgement.with_context(|| format!("not once in {TRIES} tries"))
 }

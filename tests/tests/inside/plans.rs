@@ -313,8 +313,8 @@ async fn the_statements_of_signing_in_walk_along_indexes_however_many_have_accou
             (
                 "store_exchange",
                 statement!("auth", "store_exchange"),
-                &[session, "0", "1", hash, "now()", hash],
-                &["sessions_pkey"],
+                &[session, "0", "1", hash, "now()", hash, USER, "1"],
+                &["users_pkey", "sessions_pkey"],
             ),
             (
                 "revoke_session",

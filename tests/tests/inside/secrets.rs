@@ -1,5 +1,5 @@
 //! Secrets and personal data are planted in a shop that has a bad day, and then looked for wherever they have no
-//! business: logs, metrics, Redis, answers to others, and every table but those that keep them.
+//! business: logs, spans, metrics, Redis, answers to others, and every table but those that keep them.
 
 use crate::alone;
 use anyhow::{Context, Result, ensure};
@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use shop_tests::environment::variable;
 use shop_tests::proxy::Mood;
-use shop_tests::{Actor, Answer, Shop, eventually};
+use shop_tests::{Actor, Answer, Collector, Shop, eventually};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use url::Url;
@@ -222,10 +222,21 @@ async fn redis_holds() -> Result<String> {
 #[tokio::test]
 async fn no_secret_and_no_persons_data_are_where_they_have_no_business() -> Result<()> {
     let _alone = alone().await;
+    let collector = Collector::start().await?;
     let mut shop = Shop::prepare_linked().await?;
-    shop.start_host_with(&["--log-level".to_owned(), "debug".to_owned()])
-        .await?;
-    shop.start_relay(&[("SHOP_LOG_LEVEL", "debug")]).await?;
+    let talkative = [
+        ["--log-level", "debug"],
+        ["--otlp-endpoint", &collector.endpoint],
+        ["--trace-ratio", "1"],
+    ];
+    let talkative: Vec<String> = talkative.concat().into_iter().map(str::to_owned).collect();
+    shop.start_host_with(&talkative).await?;
+    shop.start_relay(&[
+        ("SHOP_LOG_LEVEL", "debug"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
+        ("SHOP_TRACE_RATIO", "1"),
+    ])
+    .await?;
 
     // Given a customer who orders three times, signs in badly, and whose first parcel comes back.
     let (person, tokens) = register(&shop).await?;
@@ -261,18 +272,7 @@ async fn no_secret_and_no_persons_data_are_where_they_have_no_business() -> Resu
     person.actor.await_status(&returned, "cancelled").await?;
 
     // And an event of theirs that dies.
-    let database = shop.database().await?;
-    database
-        .batch_execute(
-            "create function ordering.spoil() returns trigger language plpgsql as $$
-             begin
-                 new.payload = jsonb_set(new.payload, '{data,user_id}', '\"nobody\"');
-                 return new;
-             end $$;
-             create trigger spoil before insert on ordering.outbox_messages
-             for each row when (new.event_type = 'OrderPaid') execute function ordering.spoil()",
-        )
-        .await?;
+    shop.spoil("OrderPaid").await?;
     let dead = person.order_once_known(&rose, "pm_card_visa").await?;
     eventually("the letter waits", PATIENCE, async || {
         let letters = shop.count("select count(*) from bridge.dead_letters").await?;
@@ -373,6 +373,16 @@ async fn no_secret_and_no_persons_data_are_where_they_have_no_business() -> Resu
             search.look(&path.display().to_string(), &log, &secrets);
         }
     }
+    let spans = collector.spans()?;
+    for service in ["gateway", "auth", "ordering", "host-bridge"] {
+        let mut told = spans.iter().filter(|span| span.service == service);
+        ensure!(
+            told.any(|span| span.failure.is_some()),
+            "{service} has had no bad day"
+        );
+    }
+    search.look("spans", &format!("{spans:?}"), &personal);
+    search.look("spans", &format!("{spans:?}"), &secrets);
     search.look("metrics", &metrics, &personal);
     search.look("metrics", &metrics, &secrets);
     search.look("Redis", &cached, &personal);
@@ -392,6 +402,7 @@ async fn no_secret_and_no_persons_data_are_where_they_have_no_business() -> Resu
 
     // And the tables hold what they must, and no secret.
     let mut search = Search::default();
+    let database = shop.database().await?;
     let tables = "select schemaname::text, tablename::text from pg_tables
         where schemaname not in ('pg_catalog', 'information_schema')";
     for row in database.query(tables, &[]).await? {

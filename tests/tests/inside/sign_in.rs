@@ -2,13 +2,18 @@
 
 use crate::alone;
 use anyhow::{Context, Result, ensure};
-use futures::future::{join_all, try_join_all};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures::future::{join_all, try_join, try_join_all};
 use serde_json::{Value, json};
-use shop_tests::{Actor, Answer, Shop};
+use shop_tests::{Actor, Answer, Shop, eventually};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// How many try at once.
 const AT_ONCE: usize = 24;
+
+/// How long others may take to run into a lock.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -42,6 +47,22 @@ fn statuses(answers: &[Answer]) -> BTreeMap<u16, usize> {
         *counted.entry(answer.status.as_u16()).or_default() += 1;
     }
     counted
+}
+
+/// The role that an access token claims.
+fn role(answer: &Answer) -> Result<Value> {
+    let body = answer.expect(200)?;
+    let token = body["access_token"].as_str().context("no access token")?;
+    let claims = token.split('.').nth(1).context("no claims")?;
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+    Ok(claims["role"].clone())
+}
+
+/// What the host has logged with this message.
+fn logged(shop: &Shop, message: &str) -> Result<Vec<Value>> {
+    let log = shop.whole_log("host")?;
+    let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+    Ok(lines.filter(|line: &Value| line["message"] == message).collect())
 }
 
 #[tokio::test]
@@ -139,6 +160,48 @@ async fn a_session_ends_when_its_time_is_over_and_is_pruned() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_is_changed_while_they_sign_in_and_refresh_is_what_they_are_then() -> Result<()> {
+    let _alone = alone().await;
+    let shop = shop_with(&[]).await?;
+    let anybody = shop.anonymous()?;
+    let user = anybody.register().await?;
+    let email = user.email.context("no address")?;
+    let token = user.refresh_token.context("no refresh token")?;
+    let mut database = shop.database().await?;
+    // Changes the user as an admin's change does, and ends that only when a login and a refresh wait for it: both have
+    // read what the user was before.
+    let mut meanwhile = async |change: &str| -> Result<(Answer, Answer)> {
+        let transaction = database.transaction().await?;
+        let change = format!("update auth.users set {change}, version = version + 1 where email = $1");
+        transaction.execute(&change, &[&email]).await?;
+        let answers = try_join(log_in(&anybody, &email, PASSWORD), refresh(&anybody, &token));
+        let end = async {
+            eventually("both wait", PATIENCE, async || {
+                let waiting = "select count(*) from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock'";
+                Ok((shop.count(waiting).await? == 2).then_some(()))
+            })
+            .await?;
+            Ok(transaction.commit().await?)
+        };
+        let (answers, ()) = try_join(answers, end).await?;
+        Ok(answers)
+    };
+    let (login, refreshed) = meanwhile("role = 'courier'").await?;
+    assert_eq!(
+        (role(&login)?, role(&refreshed)?),
+        (json!("courier"), json!("courier"))
+    );
+
+    let deactivated = "is_active = false, session_epoch = session_epoch + 1";
+    let (login, refreshed) = meanwhile(deactivated).await?;
+    for answer in [login, refreshed] {
+        answer.expect_problem(401, "unauthorized")?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn two_admins_who_remove_each_other_leave_one() -> Result<()> {
     let _alone = alone().await;
     let shop = shop_with(&[("bcrypt_cost", "4")]).await?;
@@ -204,6 +267,11 @@ async fn of_many_guesses_at_once_no_more_are_looked_at_than_may_fail() -> Result
         let seconds: u32 = held.header("retry-after").parse()?;
         ensure!((1..=60).contains(&seconds), "{seconds}");
     }
+    assert_eq!(logged(&shop, "login held back")?.len(), 2 * (AT_ONCE - 10 + 1));
+    ensure!(
+        !shop.whole_log("host")?.contains(&known),
+        "an address is in the log"
+    );
     // Who is signed in stays so.
     user.get("/api/auth/me").await?.expect(200)?;
     refresh(&anybody, &user.refresh_token.context("no refresh token")?)
@@ -345,5 +413,15 @@ async fn a_deactivated_user_is_out_at_once_and_their_sessions_for_good() -> Resu
         .await?
         .expect_problem(401, "unauthorized")?;
     log_in(&anybody, &email, PASSWORD).await?.expect(200)?;
+    // It is so already: nothing has happened.
+    set_active(true).await?;
+    let changes = logged(&shop, "user changed")?;
+    let activity: Vec<&Value> = changes.iter().map(|change| &change["is_active"]).collect();
+    assert_eq!(activity, ["false", "true"]);
+    for change in &changes {
+        assert_eq!(change["user_id"].as_str(), user.id.as_deref());
+        assert_eq!(change["admin_id"].as_str(), admin.id.as_deref());
+        assert_eq!(change["role"], "user");
+    }
     Ok(())
 }

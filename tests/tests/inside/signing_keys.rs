@@ -75,6 +75,25 @@ async fn keys_are_rotated_without_logging_anyone_out() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_public_key_that_lost_its_prefix_is_no_secret_that_everybody_has() -> Result<()> {
+    let _alone = alone().await;
+    let mut shop = Shop::prepare().await?;
+    let bare = NEW_PUBLIC.trim_start_matches("ed25519:");
+    let keys = format!("{OLD} {bare}");
+    shop.set_variables(&[("jwt_signing_key", OLD), ("jwt_verification_keys", &keys)])?;
+    shop.start_host_unchecked().await?;
+    let answer = shop.anonymous()?.get("/api/orders").await?;
+    answer.expect_problem(503, "unavailable")?;
+    let log = shop.whole_log("host")?;
+    ensure!(
+        log.contains("jwt_verification_keys holds what may be an Ed25519 key"),
+        "{log}"
+    );
+    ensure!(!log.contains(bare) && !log.contains(OLD), "a key is in the log");
+    Ok(())
+}
+
+#[tokio::test]
 async fn auth_does_not_sign_what_nobody_would_believe() -> Result<()> {
     let _alone = alone().await;
     let mut shop = Shop::prepare().await?;

@@ -22,12 +22,8 @@ async fn status_shows_a_shop_that_is_well_and_what_is_amiss_in_one_that_is_not()
     let _alone = alone().await;
     let mut shop = Shop::start().await?;
     let user = shop.anonymous()?.register().await?;
-    let roses = user
-        .get("/api/catalog/flowers?search=Red%20Rose")
-        .await?
-        .expect(200)?;
-    let rose = roses["items"][0]["id"].as_str().context("no rose")?;
-    let order_id = user.order_once_known(rose, "pm_card_visa").await?;
+    let rose = user.rose().await?;
+    let order_id = user.order_once_known(&rose, "pm_card_visa").await?;
     user.await_status(&order_id, "shipping").await?;
 
     let report = eventually("the shop is well", PATIENCE, async || {
@@ -60,9 +56,7 @@ async fn status_shows_a_shop_that_is_well_and_what_is_amiss_in_one_that_is_not()
     );
     ensure!(text.contains("ordering_orders"), "{text}");
 
-    let park = "update ordering.outbox_messages set processed_at = null, parked_at = now()
-        where id = (select max(id) from ordering.outbox_messages where processed_at is not null)";
-    shop.database().await?.execute(park, &[]).await?;
+    shop.park().await?;
     shop.stop_host().await?;
     let (code, report) = status(&shop).await?;
     assert_eq!(code, Some(1));

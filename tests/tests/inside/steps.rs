@@ -21,11 +21,7 @@ async fn the_thirteen_steps_leave_their_marks() -> Result<()> {
         shop.anonymous()?.register().await?,
         shop.anonymous()?.courier().await?,
     );
-    let roses = user
-        .get("/api/catalog/flowers?search=Red%20Rose")
-        .await?
-        .expect(200)?;
-    let rose = roses["items"][0]["id"].as_str().context("no rose")?;
+    let rose = user.rose().await?;
 
     // An ear at the exchange hears what the relay publishes.
     let connection =
@@ -43,7 +39,7 @@ async fn the_thirteen_steps_leave_their_marks() -> Result<()> {
         .await?;
     let name = queue.name().clone();
     let exchange = shop.at_broker("flower_shop");
-    user.order_once_known(rose, "pm_card_chargeDeclined").await?;
+    user.order_once_known(&rose, "pm_card_chargeDeclined").await?;
     channel
         .queue_bind(
             name.clone(),
@@ -63,7 +59,7 @@ async fn the_thirteen_steps_leave_their_marks() -> Result<()> {
         .await?;
 
     // 1 and 2: the order, its items and OrderCreated in one commit.
-    let order_id = user.order_once_known(rose, "pm_card_visa").await?;
+    let order_id = user.order_once_known(&rose, "pm_card_visa").await?;
     let database = shop.database().await?;
     let count = async |query: &str| -> Result<i64> {
         let id: uuid::Uuid = order_id.parse()?;

@@ -140,15 +140,15 @@ impl Users for One {
 }
 
 impl Sessions for One {
-    async fn begin(&self, _: &NewSession) -> Result<bool, StoreError> {
-        Ok(false)
+    async fn begin(&self, _: &NewSession) -> Result<Option<User>, StoreError> {
+        Ok(None)
     }
 
     async fn find_session(&self, _: &TokenHash) -> Result<Option<FoundSession>, StoreError> {
         Ok(None)
     }
 
-    async fn store_exchange(&self, _: &Session, _: i64, _: &TokenHash) -> Result<bool, StoreError> {
+    async fn store_exchange(&self, _: &User, _: &Session, _: i64, _: &TokenHash) -> Result<bool, StoreError> {
         Ok(false)
     }
 

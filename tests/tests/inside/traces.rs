@@ -5,10 +5,10 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop_tests::collector::{CLIENT, CONSUMER, PRODUCER, SERVER, Span};
-use shop_tests::shop::{JWT_KEY, free_port};
+use shop_tests::shop::free_port;
 use shop_tests::{Actor, Collector, Shop, eventually};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -27,19 +27,10 @@ async fn traced(endpoint: &str, part: &str, arguments: &[String]) -> Result<Shop
     Ok(shop)
 }
 
-async fn rose(user: &Actor) -> Result<String> {
-    let roses = user
-        .get("/api/catalog/flowers?search=Red%20Rose")
-        .await?
-        .expect(200)?;
-    let id = roses["items"][0]["id"].as_str();
-    Ok(id.context("no rose")?.to_owned())
-}
-
 /// Orders a rose with these headers, once ordering knows it and nothing else is under way, so that no event shares a
 /// batch with one of another trace; gives the order's id.
 async fn order_within(user: &Actor, headers: &[(&str, &str)]) -> Result<String> {
-    let rose = rose(user).await?;
+    let rose = user.rose().await?;
     let earlier = user.order_once_known(&rose, "pm_card_chargeDeclined").await?;
     user.await_status(&earlier, "payment_failed").await?;
     eventually("the earlier order has its stock", PATIENCE, async || {
@@ -115,20 +106,20 @@ async fn an_order_is_one_trace_from_the_clients_request_to_the_shipment() -> Res
             .map(|Wanted(_, _, name)| *name)
             .collect();
         ensure!(missed.is_empty(), "{missed:?} of {:?}", names(&spans));
+        // It hangs together: what is no span of ours is the client's. A parent may come after its child.
+        let ids: BTreeSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
+        assert_eq!(ids.len(), spans.len(), "a span came twice");
+        for span in &spans {
+            let parent = span.parent_id.as_str();
+            ensure!(
+                ids.contains(parent) || parent == CLIENTS_SPAN,
+                "{span:?} hangs nowhere"
+            );
+        }
         Ok(Some(spans))
     })
     .await?;
 
-    // It hangs together: what is no span of ours is the client's.
-    let ids: BTreeSet<&str> = spans.iter().map(|span| span.span_id.as_str()).collect();
-    assert_eq!(ids.len(), spans.len(), "a span came twice");
-    for span in &spans {
-        let parent = span.parent_id.as_str();
-        ensure!(
-            ids.contains(parent) || parent == CLIENTS_SPAN,
-            "{span:?} hangs nowhere"
-        );
-    }
     let find = |wanted: Wanted| spans.iter().find(|span| wanted.is(span)).context("it is there");
     let (gateway, call) = (
         find(Wanted("gateway", SERVER, "POST"))?,
@@ -184,29 +175,12 @@ async fn an_order_is_one_trace_from_the_clients_request_to_the_shipment() -> Res
         "at a ratio of 0 only the client's own trace is recorded, and not {:?}",
         names(&foreign)
     );
-    expect_no_secrets(&shop, &user, &others)
+    Ok(())
 }
 
 fn names(spans: &[Span]) -> Vec<String> {
     let name = |span: &Span| format!("{}: {}", span.service, span.name);
     spans.iter().map(name).collect()
-}
-
-fn expect_no_secrets(shop: &Shop, user: &Actor, spans: &[Span]) -> Result<()> {
-    let variables = shop.variables()?;
-    let text = format!("{spans:?}");
-    let mut secrets: Vec<&str> = vec![JWT_KEY, "1 Rose Street", "correct horse battery"];
-    secrets.extend(user.token());
-    secrets.extend(user.email.as_deref());
-    for (name, value) in &variables {
-        if name.ends_with("_password") || name.ends_with("_key") {
-            secrets.extend(value.as_str());
-        }
-    }
-    for secret in secrets {
-        ensure!(!text.contains(secret), "{secret:?} is in a span");
-    }
-    Ok(())
 }
 
 #[tokio::test]
@@ -265,9 +239,10 @@ async fn a_client_has_no_say_in_the_shops_private_trace_header() -> Result<()> {
 async fn a_collector_that_is_away_costs_its_spans_and_a_line() -> Result<()> {
     let _alone = alone().await;
     let nobody = format!("http://127.0.0.1:{}", free_port()?);
+    let start = Instant::now();
     let shop = traced(&nobody, "1", &[]).await?;
     let user = shop.anonymous()?.register().await?;
-    let rose = rose(&user).await?;
+    let rose = user.rose().await?;
     for _ in 0..20 {
         let order_id = user.order_once_known(&rose, "pm_card_visa").await?;
         user.await_status(&order_id, "shipping").await?;
@@ -293,9 +268,10 @@ async fn a_collector_that_is_away_costs_its_spans_and_a_line() -> Result<()> {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|line| line["message"] == "the collector takes no spans; they are dropped")
             .count();
-        assert!(
-            (1..=2).contains(&complaints),
-            "{complaints} lines in a minute or so"
+        let minutes = start.elapsed().as_secs() / 60;
+        ensure!(
+            complaints >= 1 && complaints as u64 <= 1 + minutes,
+            "{complaints} lines, and {minutes} minutes are over"
         );
     }
     Ok(())

@@ -75,13 +75,17 @@ fn not_signed_in(error: LoginError) -> Problem {
         LoginError::Refused => {
             Problem::unauthorized(CHALLENGE, "The e-mail address or the password is wrong.")
         }
-        LoginError::Held { retry_after_seconds } => Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too-many-failed-logins",
-            "Too many failed logins",
-            "Too many logins failed. Who is signed in already stays so.",
-        )
-        .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds)),
+        LoginError::Held { retry_after_seconds } => {
+            let fields = [("retry_after_seconds", &*retry_after_seconds.to_string())];
+            log::line(Level::Warn, "login held back", &fields);
+            Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-failed-logins",
+                "Too many failed logins",
+                "Too many logins failed. Who is signed in already stays so.",
+            )
+            .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds))
+        }
         LoginError::Store(error) => error.into(),
         LoginError::Fault(fault) => mistake(&fault),
     }
@@ -160,14 +164,27 @@ async fn show_user(app: &'static Auth, request: Request) -> Answer {
 
 async fn change_user(app: &'static Auth, mut request: Request) -> Answer {
     let accounts = PostgresAccounts::new(&app.database);
-    require_admin(app, &accounts, &request).await?;
+    let admin = require_admin(app, &accounts, &request).await?;
     let body: UserPatchBody = request.json().await?;
     let patch = UserPatch::try_from(body)?;
     let id: UserId = request.id("id", USER)?;
-    let user = application::change_user(&accounts, id, &IfMatch::read(&request), patch)
+    let (user, is_new) = application::change_user(&accounts, id, &IfMatch::read(&request), patch)
         .await
         .map_err(not_changed)?;
+    if is_new {
+        log_change(&user, admin);
+    }
     Ok(shown(user))
+}
+
+fn log_change(user: &User, admin: UserId) {
+    let fields = [
+        ("user_id", &*user.id.to_string()),
+        ("admin_id", &admin.to_string()),
+        ("role", user.role.as_str()),
+        ("is_active", &user.is_active.to_string()),
+    ];
+    log::line(Level::Info, "user changed", &fields);
 }
 
 fn not_changed(error: ChangeUserError) -> Problem {
@@ -188,16 +205,16 @@ fn shown(user: User) -> Response {
 }
 
 /// Only an admin sees and changes others, and not by the word of a token alone: an admin who was demoted a moment ago has
-/// one that still says so, and would make themselves an admin again.
+/// one that still says so, and would make themselves an admin again. Gives who it is.
 async fn require_admin(
     app: &Auth,
     accounts: &PostgresAccounts<'_>,
     request: &Request,
-) -> Result<(), Problem> {
+) -> Result<UserId, Problem> {
     let caller = app.bearer.caller(request)?.require(&[Role::Admin])?;
     let user = application::me(accounts, caller.user_id).await?;
     match user.ok_or_else(bearer::refused)?.role {
-        Role::Admin => Ok(()),
+        Role::Admin => Ok(caller.user_id),
         _ => Err(Problem::forbidden()),
     }
 }

@@ -6,7 +6,7 @@ use super::ports::{
 };
 use crate::domain::{
     Account, Claim, Email, Lane, Password, PasswordHash, RefreshToken, Role, Session, TokenHash, User,
-    UserChange,
+    UserChange, UserPatch,
 };
 use contracts::{Timestamp, UserId};
 use service::{Page, PageQuery, StoreError};
@@ -32,6 +32,8 @@ pub(crate) struct FakeStore {
     tokens: RefCell<Vec<(TokenHash, Session, i64)>>,
     failures: RefCell<HashMap<[u8; 32], u32>>,
     interference: Cell<usize>,
+    meanwhile: RefCell<Option<UserChange>>,
+    keeps_hashes: Cell<bool>,
     asked: RefCell<Vec<&'static str>>,
 }
 
@@ -50,6 +52,24 @@ impl FakeStore {
     /// Has so many exchanges be too late.
     pub(crate) fn interfere(&self, exchanges: usize) {
         self.interference.set(exchanges);
+    }
+
+    /// Has an admin change the user just before the next session begins or is exchanged.
+    pub(crate) fn change_meanwhile(&self, user: &User, patch: UserPatch) {
+        self.meanwhile.replace(user.change(patch));
+    }
+
+    async fn pass_time(&self) -> Result<(), StoreError> {
+        let change = self.meanwhile.take();
+        if let Some(change) = change {
+            self.store(&change).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores no hash any more that is made anew.
+    pub(crate) fn keep_hashes(&self) {
+        self.keeps_hashes.set(true);
     }
 
     pub(crate) fn hash_of(&self, email: &str) -> PasswordHash {
@@ -140,6 +160,9 @@ impl Users for FakeStore {
         verified: &PasswordHash,
         new: &PasswordHash,
     ) -> Result<(), StoreError> {
+        if self.keeps_hashes.get() {
+            return Err(StoreError::Unavailable("statement timeout".to_owned()));
+        }
         for account in self.accounts.borrow_mut().iter_mut() {
             if account.user.id == id && account.password_hash == *verified {
                 account.password_hash = new.clone();
@@ -150,9 +173,14 @@ impl Users for FakeStore {
 }
 
 impl Sessions for FakeStore {
-    async fn begin(&self, new: &NewSession) -> Result<bool, StoreError> {
-        self.keep(new);
-        Ok(true)
+    async fn begin(&self, new: &NewSession) -> Result<Option<User>, StoreError> {
+        self.pass_time().await?;
+        let user = self.find(new.session.user_id).await?;
+        let user = user.filter(|user| user.is_active);
+        if user.is_some() {
+            self.keep(new);
+        }
+        Ok(user)
     }
 
     async fn find_session(&self, token: &TokenHash) -> Result<Option<FoundSession>, StoreError> {
@@ -175,6 +203,7 @@ impl Sessions for FakeStore {
 
     async fn store_exchange(
         &self,
+        user: &User,
         after: &Session,
         before: i64,
         given: &TokenHash,
@@ -182,6 +211,10 @@ impl Sessions for FakeStore {
         let interference = self.interference.get();
         if interference > 0 {
             self.interference.set(interference - 1);
+            return Ok(false);
+        }
+        self.pass_time().await?;
+        if self.find(user.id).await?.as_ref() != Some(user) {
             return Ok(false);
         }
         let mut sessions = self.sessions.borrow_mut();
@@ -261,7 +294,7 @@ impl PasswordHasher for FakeHasher {
     }
 }
 
-/// Its access tokens are ids, its refresh tokens numbers.
+/// Its access tokens are ids and roles, its refresh tokens numbers.
 #[derive(Default)]
 pub(crate) struct FakeTokens {
     drawn: Cell<u32>,
@@ -270,7 +303,7 @@ pub(crate) struct FakeTokens {
 impl TokenIssuer for FakeTokens {
     fn issue(&self, user: &User, _: Timestamp) -> Result<AccessToken, Fault> {
         Ok(AccessToken {
-            text: user.id.to_string(),
+            text: format!("{} {}", user.id, user.role.as_str()),
             ttl_seconds: 1800,
         })
     }

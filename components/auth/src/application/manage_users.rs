@@ -20,8 +20,8 @@ pub enum ChangeUserError {
     Store(#[from] StoreError),
 }
 
-/// Changes a user and gives them back as they are then. The tokens that they have say so when they are refreshed: within
-/// the life of an access token.
+/// Changes a user and gives them back as they are then, and whether that is new. The tokens that they have say so when they
+/// are refreshed: within the life of an access token.
 ///
 /// # Errors
 /// If there is none, they are not as the client saw them, they are the last active admin, or the store does not answer.
@@ -30,17 +30,17 @@ pub async fn change_user(
     id: UserId,
     expected: &IfMatch,
     patch: UserPatch,
-) -> Result<User, ChangeUserError> {
+) -> Result<(User, bool), ChangeUserError> {
     for _ in 0..ATTEMPTS {
         let user = users.find(id).await?.ok_or(ChangeUserError::NotFound)?;
         if !expected.admits(user.version) {
             return Err(ChangeUserError::Stale);
         }
         let Some(change) = user.change(patch) else {
-            return Ok(user);
+            return Ok((user, false));
         };
         match users.store(&change).await {
-            Ok(Stored::Done) => return Ok(change.user),
+            Ok(Stored::Done) => return Ok((change.user, true)),
             Ok(Stored::LastAdmin) => return Err(ChangeUserError::LastAdmin),
             // Two admins who remove each other may lock each other out for a moment.
             Ok(Stored::Late) | Err(StoreError::Contention) => {}
@@ -73,7 +73,7 @@ mod tests {
         let (one, other) = (admin("rose@x"), admin("tulip@x"));
         let store = FakeStore::of([one.clone(), other.clone()]);
         let change = |id| block_on(change_user(&store, id, &IfMatch::Absent, DEMOTE));
-        assert_eq!(change(one.user.id).unwrap().role, Role::User);
+        assert_eq!(change(one.user.id).unwrap().0.role, Role::User);
         assert_eq!(change(other.user.id), Err(ChangeUserError::LastAdmin));
     }
 
@@ -91,8 +91,10 @@ mod tests {
         let store = FakeStore::of([one.clone(), other]);
         let change = |expected| block_on(change_user(&store, one.user.id, &expected, DEMOTE));
         assert_eq!(change(IfMatch::Versions(vec![7])), Err(ChangeUserError::Stale));
-        assert_eq!(change(IfMatch::Versions(vec![1])).unwrap().version, 2);
+        let (user, is_new) = change(IfMatch::Versions(vec![1])).unwrap();
+        assert_eq!((user.version, is_new), (2, true));
         // It is so already: nothing changes.
-        assert_eq!(change(IfMatch::Any).unwrap().version, 2);
+        let (user, is_new) = change(IfMatch::Any).unwrap();
+        assert_eq!((user.version, is_new), (2, false));
     }
 }

@@ -83,16 +83,19 @@ pub struct FoundSession {
 
 /// Where sessions are kept.
 pub trait Sessions {
-    /// Begins a session; `false` if its user was deactivated by now.
-    async fn begin(&self, new: &NewSession) -> Result<bool, StoreError>;
+    /// Begins a session and gives its user; `None` if they were deactivated by now.
+    ///
+    /// MUST give the user as they are when the session begins, whoever changes them at the same time.
+    async fn begin(&self, new: &NewSession) -> Result<Option<User>, StoreError>;
 
     /// The session that gave this token out.
     async fn find_session(&self, token: &TokenHash) -> Result<Option<FoundSession>, StoreError>;
 
     /// Stores a session after an exchange, with the token that was given. `false`: it is not of the generation `before`
-    /// any more, or was revoked, and MUST be as it was.
+    /// any more, or has ended, or its user is not any more as `user` says; and it MUST be as it was.
     async fn store_exchange(
         &self,
+        user: &User,
         after: &Session,
         before: i64,
         given: &TokenHash,

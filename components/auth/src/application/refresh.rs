@@ -51,9 +51,9 @@ pub async fn refresh(
             }
         };
         let given = tokens.draw_refresh_token()?;
-        // Too late: another exchange of the session was quicker.
+        // Too late: another exchange of the session was quicker, or an admin who changed its user.
         if sessions
-            .store_exchange(&after, session.generation, &given.hash())
+            .store_exchange(&user, &after, session.generation, &given.hash())
             .await?
         {
             return Ok(SignedIn {
@@ -79,7 +79,7 @@ mod tests {
     use super::super::fakes::{FakeHasher, FakeStore, FakeTokens, account};
     use super::super::sign_in::tests::try_login;
     use super::*;
-    use crate::domain::UserPatch;
+    use crate::domain::{Role, UserPatch};
     use futures::executor::block_on;
 
     struct Owner {
@@ -168,6 +168,29 @@ mod tests {
         let nobodys = RefreshToken::presented("nobody's".to_owned());
         assert_eq!(block_on(log_out(&owner.store, &nobodys)), Ok(()));
         assert_eq!(owner.refresh(&nobodys), Err(RefreshError::Refused));
+    }
+
+    #[test]
+    fn who_is_changed_while_they_refresh_has_a_token_that_says_so() {
+        let owner = owner();
+        let patch = UserPatch {
+            role: Some(Role::Courier),
+            is_active: None,
+        };
+        owner.store.change_meanwhile(&owner.first.user, patch);
+        let signed_in = block_on(refresh(&owner.store, &owner.tokens, &owner.first.refresh_token)).unwrap();
+        assert_eq!(signed_in.user.role, Role::Courier);
+        assert_eq!(signed_in.token.text, format!("{} courier", owner.user_id()));
+
+        let patch = UserPatch {
+            role: None,
+            is_active: Some(false),
+        };
+        owner.store.change_meanwhile(&signed_in.user, patch);
+        assert_eq!(
+            owner.refresh(&signed_in.refresh_token),
+            Err(RefreshError::Refused)
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::ports::{
 use crate::domain::{Account, Claim, Email, FullName, Password, RefreshToken, Session, User};
 use contracts::{Timestamp, UserId};
 use service::StoreError;
+use service::log::{self, Level};
 use std::net::IpAddr;
 
 /// What a new user tells of themselves.
@@ -120,23 +121,42 @@ pub async fn login(
         return Err(LoginError::Refused);
     };
     store.settle(&attempt, Outcome::Succeeded).await?;
+    upgrade_hash(store, hasher, &account, &password).await;
     let now = Timestamp::now();
     let (session, refresh_token) = new_session(tokens, account.user.id, &claim, now)?;
-    if !store.begin(&session).await? {
-        return Err(LoginError::Refused);
-    }
-    let token = tokens.issue(&account.user, now)?;
-    if hasher.is_outdated(&account.password_hash) {
-        let new = hasher.hash(&password)?;
-        store
-            .upgrade_hash(account.user.id, &account.password_hash, &new)
-            .await?;
-    }
+    // As they are now: the hash took its time, and an admin may have been at them.
+    let user = store.begin(&session).await?.ok_or(LoginError::Refused)?;
+    let token = tokens.issue(&user, now)?;
     Ok(SignedIn {
-        user: account.user,
+        user,
         token,
         refresh_token,
     })
+}
+
+/// Hashes a password anew whose hash is of a lower cost. If that fails its owner is let in all the same: the next sign-in
+/// does it as well.
+async fn upgrade_hash(
+    users: &impl Users,
+    hasher: &impl PasswordHasher,
+    account: &Account,
+    password: &Password,
+) {
+    let (id, verified) = (account.user.id, &account.password_hash);
+    if !hasher.is_outdated(verified) {
+        return;
+    }
+    let upgraded = match hasher.hash(password) {
+        Ok(new) => users
+            .upgrade_hash(id, verified, &new)
+            .await
+            .map_err(|error| error.to_string()),
+        Err(fault) => Err(fault.to_string()),
+    };
+    if let Err(error) = upgraded {
+        let fields = [("user_id", &*id.to_string()), ("error", &error)];
+        log::line(Level::Warn, "password hash not upgraded", &fields);
+    }
 }
 
 fn new_session(
@@ -158,7 +178,7 @@ fn new_session(
 pub(super) mod tests {
     use super::super::fakes::{FakeHasher, FakeStore, FakeTokens, account};
     use super::*;
-    use crate::domain::{OF_ACCOUNT, PasswordHash, Role};
+    use crate::domain::{OF_ACCOUNT, PasswordHash, Role, UserPatch};
     use futures::executor::block_on;
 
     fn email(text: &str) -> Email {
@@ -202,7 +222,7 @@ pub(super) mod tests {
         let signed_in = try_register(&store, command).unwrap();
         assert_eq!(signed_in.user.role, Role::User);
         assert_eq!(signed_in.user.full_name.as_deref(), Some("Rose"));
-        assert_eq!(signed_in.token.text, signed_in.user.id.to_string());
+        assert_eq!(signed_in.token.text, format!("{} user", signed_in.user.id));
 
         let (hasher, tokens) = (FakeHasher::default(), FakeTokens::default());
         let again = try_login(&store, &hasher, &tokens, "rose@EXAMPLE.com", "rose rose").unwrap();
@@ -291,5 +311,32 @@ pub(super) mod tests {
         assert_eq!((refused, kept()), (Err(LoginError::Refused), outdated));
         assert!(try_login(&store, &hasher, &tokens, "rose@example.com", "rose rose").is_ok());
         assert_eq!(kept(), PasswordHash::from("rose rose".to_owned()));
+    }
+
+    #[test]
+    fn a_hash_that_cannot_be_made_anew_keeps_its_owner_from_nothing() {
+        let outdated = PasswordHash::from("old:rose rose".to_owned());
+        let mut owner = account("rose@example.com", "");
+        owner.password_hash = outdated.clone();
+        let store = FakeStore::of([owner]);
+        store.keep_hashes();
+        let (hasher, tokens) = (FakeHasher::default(), FakeTokens::default());
+        assert!(try_login(&store, &hasher, &tokens, "rose@example.com", "rose rose").is_ok());
+        assert_eq!(store.hash_of("rose@example.com"), outdated);
+    }
+
+    #[test]
+    fn who_is_changed_while_their_password_is_verified_is_signed_in_as_what_they_are_then() {
+        let owner = account("rose@example.com", "rose rose");
+        let store = FakeStore::of([owner.clone()]);
+        let (hasher, tokens) = (FakeHasher::default(), FakeTokens::default());
+        let login_meanwhile = |role, is_active| {
+            store.change_meanwhile(&owner.user, UserPatch { role, is_active });
+            try_login(&store, &hasher, &tokens, "rose@example.com", "rose rose")
+        };
+        let signed_in = login_meanwhile(Some(Role::Courier), None).unwrap();
+        assert_eq!(signed_in.user.role, Role::Courier);
+        assert_eq!(signed_in.token.text, format!("{} courier", owner.user.id));
+        assert_eq!(login_meanwhile(None, Some(false)), Err(LoginError::Refused));
     }
 }

@@ -2,14 +2,44 @@
 //! rows of the keyboard, runs of digits, and short texts over and over.
 
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The first four bytes of the SHA-256 of each known password, in ascending order.
 ///
-/// They are the 30,000 most frequent of the xato.net leaks, as zxcvbn 3.1.1 lists them (of 8 characters and more there are
-/// 11,611), and some 200 that people chose in other languages; in lower case (NFKC), and without those of fewer than
-/// [`MIN_KNOWN_CHARS`]. Of a million other texts, seven are taken for one of them.
+/// They are the 30,000 passwords that zxcvbn 3.1.1 lists, the most frequent of the xato.net leaks (11,611 of them have 8
+/// characters or more); in lower case (NFKC), and without those of fewer than [`MIN_KNOWN_CHARS`].
+/// `examples/common_passwords.rs` makes them of that list. What is further up among its names and words zxcvbn does not list
+/// as a password: some 500 of the 3,000 most frequent of 8 characters or more. [`WORDS`] has the first few.
+///
+/// Of a million other texts that are looked up, seven are taken for one of them. A password is looked up as up to ten
+/// texts, so that of a million others up to 70 are refused for nothing.
 const KNOWN: &[u8] = include_bytes!("common_passwords.bin");
+
+/// What people choose and that list lacks: the most frequent names, what an account and this shop are about, and words of
+/// other languages.
+const WORDS: [&str; 20] = [
+    "amanda",
+    "andrew",
+    "daniel",
+    "flowers",
+    "jennifer",
+    "jessica",
+    "joshua",
+    "michael",
+    "michelle",
+    "robert",
+    "thomas",
+    "user",
+    "contraseña",
+    "йцукен",
+    "любовь",
+    "марина",
+    "наташа",
+    "пароль",
+    "привет",
+    "солнце",
+];
 
 /// Shorter texts stand in too many passwords to say anything.
 const MIN_KNOWN_CHARS: usize = 4;
@@ -55,11 +85,23 @@ fn is_known(text: &str) -> bool {
     if text.chars().count() < MIN_KNOWN_CHARS {
         return false;
     }
-    let hash = Sha256::digest(text);
     let (known, _) = KNOWN.as_chunks::<PREFIX>();
-    known
-        .binary_search_by(|prefix| prefix[..].cmp(&hash[..PREFIX]))
-        .is_ok()
+    known.binary_search(&prefix(text)).is_ok() || WORDS.contains(&text)
+}
+
+fn prefix(text: &str) -> [u8; PREFIX] {
+    let hash: [u8; 32] = Sha256::digest(text).into();
+    let (prefix, _) = hash.as_chunks();
+    prefix[0]
+}
+
+/// What is kept of these passwords so that they are known: the bytes of `common_passwords.bin`, if it is all of a list.
+#[must_use]
+pub fn known_prefixes<'a>(passwords: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    let folded = passwords.into_iter().map(folded);
+    let known = folded.filter(|text| text.chars().count() >= MIN_KNOWN_CHARS);
+    let prefixes: BTreeSet<_> = known.map(|text| prefix(&text)).collect();
+    prefixes.into_iter().flatten().collect()
 }
 
 /// Whether a password is one of these words, or the shop's name, with no more than a decoration.
@@ -233,6 +275,18 @@ mod tests {
     #[test]
     fn the_known_ones_are_in_order_and_many() {
         let (known, rest) = KNOWN.as_chunks::<PREFIX>();
-        assert!(rest.is_empty() && known.is_sorted() && known.len() > 30_000);
+        assert!(rest.is_empty() && known.is_sorted() && known.len() > 29_990);
+        assert!(WORDS.iter().all(|word| folded(word) == *word && is_known(word)));
+    }
+
+    #[test]
+    fn of_a_list_each_password_is_kept_once_in_order_and_without_case() {
+        let list = ["Dragon", "monkey", "ｄｒａｇｏｎ", "abc", "MONKEY", "жжж", "жжжж"];
+        let kept = known_prefixes(list);
+        let (kept, rest) = kept.as_chunks::<PREFIX>();
+        let mut expected = ["dragon", "monkey", "жжжж"].map(prefix);
+        expected.sort_unstable();
+        assert!(rest.is_empty());
+        assert_eq!(kept, expected);
     }
 }

@@ -1,13 +1,18 @@
 //! How guessing at passwords is slowed.
 //!
 //! Attempts to sign in are counted where they fail, in lanes: one of the account that is guessed at, one of the address
-//! that guesses. A lane takes so many failures within so long; then one attempt passes whenever the hold is over.
+//! that guesses. A lane lets an attempt through if fewer than so many lie within so long, or none within the hold.
 //!
-//! What somebody can do who knows an address of the shop's users: try 10 passwords at once, then one a minute, from
-//! however many addresses; and keep the owner from signing in at a place where they never did, by being quicker each
-//! minute. What they cannot: keep the owner from it where a session of the owner's began that has not expired, for that
-//! address has a lane of its own; end or hinder sessions, which ask for no password; or learn whether an account exists,
+//! What somebody can do who knows an address of the shop's users, from however many addresses of theirs: try 10 passwords
+//! at once, and another whenever fewer than 10 lie in the last 5 minutes or none in the last minute, which never comes to
+//! more than 14 in 5 minutes; and keep the owner from signing in by always being quicker.
+//!
+//! What they cannot: keep the owner out where a session of the owner's began that has not expired, for there the account
+//! has a lane of its own; end or hinder sessions, which ask for no password; or learn from this whether an account exists,
 //! for addresses of nobody are counted alike.
+//!
+//! Whoever shares such an address with the owner (one NAT, one network of IPv6) shares that lane. They can hold it; and
+//! where the account is held for everybody else and not for them, they learn that there is one whose owner signed in there.
 
 use sha2::{Digest as _, Sha256};
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,11 +20,11 @@ use std::net::{IpAddr, Ipv6Addr};
 /// How many attempts may fail, and what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// So many.
+    /// Fewer than so many let another one through.
     pub failures: u32,
-    /// Within so long.
+    /// So long each of them counts.
     pub within_seconds: u32,
-    /// Then one passes whenever so long has gone by since the last one.
+    /// None within so long lets one through as well, however many count.
     pub hold_seconds: u32,
 }
 

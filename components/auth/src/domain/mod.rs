@@ -9,6 +9,7 @@ mod password;
 mod session;
 mod user;
 
+pub use common_passwords::known_prefixes;
 pub use email::{Email, InvalidEmail};
 pub use full_name::{FullName, InvalidFullName};
 pub use guessing::{Claim, Lane, Limit, OF_ACCOUNT, OF_CLIENT};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::join;
 use http::{Method, StatusCode, header};
 use serde::Serialize;
-use service::conditional::{etag, is_known};
+use service::conditional::{etag, etag_in_gzip, is_known};
 use service::encoding::takes_gzip;
 use service::health::{self, Health};
 use service::router::Answer;
@@ -66,8 +66,7 @@ pub(super) fn changed(version: i64, body: &impl Serialize) -> Response {
 pub(super) fn listed(request: &Request, listing: &Listing) -> Answer {
     let is_gzipped = listing.is_worth_compressing() && takes_gzip(request);
     let answer = if is_gzipped {
-        let etag = format!("{}-gzip\"", listing.etag.trim_end_matches('"'));
-        let answer = shown(request, &etag, listing.in_gzip()?);
+        let answer = shown(request, &etag_in_gzip(&listing.etag), listing.in_gzip()?);
         match answer.status() {
             StatusCode::NOT_MODIFIED => answer,
             _ => answer.with_header(header::CONTENT_ENCODING, "gzip"),

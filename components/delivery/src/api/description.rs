@@ -3,12 +3,9 @@
 use super::shapes::{Failure, NewShipment, Nothing, ShipmentBody};
 use crate::domain::{Shipment, ShipmentState, TrackingNumber};
 use description::values::EXAMPLE_ID;
-use description::{
-    Access, Description, Taken, by_id, expect_file, expect_routes, get, post, problems, query,
-};
+use description::{Access, Description, Taken, by_id, expect_described, get, post, problems, query};
 use serde_json::{Value, json};
 use service::json::from_slice;
-use std::path::Path;
 
 const STAFF: Access = Access::Only(&["courier", "admin"]);
 
@@ -104,14 +101,8 @@ fn shipment() -> ShipmentBody {
 }
 
 #[test]
-fn every_route_is_described_and_every_description_is_a_route() {
-    expect_routes(super::router().routes(), &describe());
-}
-
-#[test]
-fn the_file_that_is_served_says_what_the_code_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
-    expect_file(&path, &describe().document());
+fn the_file_that_is_served_describes_every_route_as_the_code_has_it() {
+    expect_described(super::router().routes(), &describe(), env!("CARGO_MANIFEST_DIR"));
 }
 
 #[test]

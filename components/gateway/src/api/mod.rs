@@ -9,7 +9,8 @@ mod pass;
 use crate::Gateway;
 use crate::application::{Refusal, Way, admit, ask_all, count};
 use crate::domain::{
-    Additions, Draw, Envelope, Errand, Field, Flaw, ROUTE, Route, Service, find, inspect, value,
+    Additions, Draw, Envelope, Errand, Field, Flaw, ROUTE, Route, Service, TooSoon, find, inspect, prefix_of,
+    value,
 };
 use crate::infrastructure::Asking;
 use service::config::ConfigError;
@@ -36,7 +37,8 @@ pub async fn handle(gateway: Result<&Gateway, ConfigError>, request: Request) ->
     let flaw = inspect(&fields).err();
     let is_route_asked = value(&fields, ROUTE).is_some();
     let trusted_proxies = gateway.as_ref().map_or(0, |gateway| gateway.trusted_proxies);
-    let envelope = Envelope::open(&mut fields, trusted_proxies);
+    let is_recorded = || gateway.as_ref().is_ok_and(|gateway| gateway.trace_ratio.draw());
+    let envelope = Envelope::open(&mut fields, trusted_proxies, is_recorded);
     let path_with_query = request.get_path_with_query().unwrap_or_default();
     let path = path_with_query.split('?').next().unwrap_or_default();
     let visit = Visit {
@@ -77,12 +79,18 @@ async fn answer(
             return visit.refuse(Problem::unavailable());
         }
     };
-    if let Some(flaw) = arrived.flaw {
-        return visit.refuse(own::flawed(flaw));
-    }
-    let Arrived { request, fields, .. } = arrived;
+    let Arrived {
+        request,
+        path_with_query,
+        fields,
+        flaw,
+    } = arrived;
+    // Whatever becomes of it, an allowed page may read it.
     let origin = value(&fields, "origin");
     visit.additions.extend(gateway.origins.answer_fields(origin));
+    if let Some(flaw) = flaw {
+        return visit.refuse(own::flawed(flaw));
+    }
     let method = request.get_method();
     if matches!(method, Method::Options)
         && value(&fields, "access-control-request-method").is_some()
@@ -91,12 +99,20 @@ async fn answer(
         visit.additions.extend(allowed);
         return visit.answer(service::Response::empty(http::StatusCode::NO_CONTENT));
     }
+    let prefix = prefix_of(visit.path);
+    let retiring = gateway.retiring.fields(prefix);
+    visit.additions.extend(retiring.iter().cloned());
+    // The shop's own reader of the description is of no version.
+    let is_readers = visit.path == "/api/openapi.json";
+    if !retiring.is_empty() && !is_readers && gateway.retiring.is_gone(prefix, chrono::Utc::now()) {
+        return visit.refuse(own::gone());
+    }
     match find(visit.path) {
         Some(Route::Service { service, prefix }) => {
             let forwarded = Forwarded {
                 service,
                 prefix,
-                path_with_query: arrived.path_with_query,
+                path_with_query,
                 fields,
             };
             forward(gateway, visit, forwarded, request).await
@@ -104,24 +120,38 @@ async fn answer(
         Some(_) if !matches!(method, Method::Get | Method::Head) => {
             visit.refuse(Problem::method_not_allowed("GET, HEAD"))
         }
+        Some(Route::Live) => visit.answer(health::live("gateway")),
         Some(Route::Health) => {
             // One question to the gateway is one to every service.
-            let draws = gateway.limits.draws(None, visit.envelope.client, || None);
-            let tally = count(&gateway.shared, &draws).await;
-            visit.additions.extend(tally.fields());
-            if let Err(too_soon) = tally.pass() {
+            if let Err(too_soon) = visit.count(gateway).await {
                 return visit.refuse(own::refused(&Refusal::TooSoon(too_soon)));
             }
             let asking = Asking::new(&gateway.chain, &visit.envelope);
             let (overview, (redis, breakers)) =
                 futures::future::join(ask_all(&asking), gateway.shared.breakers()).await;
             let known = || Service::ALL.map(|service| gateway.breakers.known(service));
-            let breakers = Service::ALL.into_iter().zip(breakers.unwrap_or_else(known));
+            let breakers = breakers.unwrap_or_else(known);
+            let breakers = Service::ALL.into_iter().zip(breakers);
+            visit.tell_host_of(breakers.clone());
             visit.answer(own::overview(&overview, redis, breakers))
         }
-        Some(Route::Live) => visit.answer(health::live("gateway")),
-        Some(Route::Page(page)) => visit.answer(pages::answer(page, &fields)),
+        Some(Route::Page(page)) => {
+            if let Err(too_soon) = visit.count(gateway).await {
+                return visit.refuse(own::refused(&Refusal::TooSoon(too_soon)));
+            }
+            visit.answer(pages::answer(page, &fields))
+        }
         None => visit.refuse(Problem::no_route()),
+    }
+}
+
+impl Visit<'_> {
+    /// Counts a request that the gateway answers by itself.
+    async fn count(&mut self, gateway: &Gateway) -> Result<(), TooSoon> {
+        let draws = gateway.limits.draws(None, self.envelope.client, || None);
+        let tally = count(&gateway.shared, &draws).await;
+        self.additions.extend(tally.fields());
+        tally.pass()
     }
 }
 
@@ -142,11 +172,6 @@ async fn forward(
     request: Request,
 ) -> Result<Response, ErrorCode> {
     let (service, prefix) = (forwarded.service, forwarded.prefix);
-    let retiring = gateway.retiring.fields(prefix);
-    visit.additions.extend(retiring.iter().cloned());
-    if !retiring.is_empty() && gateway.retiring.is_gone(prefix, chrono::Utc::now()) {
-        return visit.refuse(own::gone());
-    }
     let draws = draws(gateway, &visit, &forwarded, &request.get_method());
     let patience = gateway.chain.patience(service);
     let way = Way { service, patience };
@@ -155,7 +180,7 @@ async fn forward(
     let pass = match pass {
         Ok(pass) => pass,
         Err(refusal) => {
-            visit.tell_host_of(service, &gateway.breakers);
+            visit.tell_host_of(gateway.breakers.news(service).map(|breaker| (service, breaker)));
             return visit.refuse(own::refused(&refusal));
         }
     };

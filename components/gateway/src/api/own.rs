@@ -1,7 +1,7 @@
 //! What the gateway says itself.
 
 use super::Visit;
-use crate::application::{Breakers, Overview, Refusal};
+use crate::application::{Overview, Refusal};
 use crate::domain::{Breaker, CIRCUIT, Field, Flaw, ROUTE, Service, value};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -34,14 +34,16 @@ impl Visit<'_> {
         is_missing
     }
 
-    /// Has the host told how the breaker of `service` stands, if that is news and the host listens.
-    pub(super) fn tell_host_of(&mut self, service: Service, breakers: &Breakers) {
-        if self.route.is_some()
-            && let Some(breaker) = breakers.news(service)
-        {
-            let state = format!("{}={}", service.name(), breaker.name());
-            self.additions.extend([(CIRCUIT.to_owned(), state.into_bytes())]);
+    /// Has the host told how these breakers stand, if it listens.
+    pub(super) fn tell_host_of(&mut self, breakers: impl IntoIterator<Item = (Service, Breaker)>) {
+        if self.route.is_none() {
+            return;
         }
+        let said = |(service, breaker): (Service, Breaker)| {
+            let state = format!("{}={}", service.name(), breaker.name());
+            (CIRCUIT.to_owned(), state.into_bytes())
+        };
+        self.additions.extend(breakers.into_iter().map(said));
     }
 
     /// The problem that the client's request has.

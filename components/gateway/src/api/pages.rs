@@ -3,6 +3,8 @@
 
 use crate::domain::{Field, Page};
 use http::{HeaderName, header};
+use service::conditional::knows;
+use service::encoding::prefers_gzip;
 use service::{Fixed, Response};
 
 static DESCRIPTION: Fixed = Fixed::new("application/json", include_bytes!("../../openapi.json"));
@@ -20,10 +22,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// The page, or 304 if the request's `fields` say that it is known.
 pub(super) fn answer(page: Page, fields: &[Field]) -> Response {
-    let known = fields
-        .iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case(header::IF_NONE_MATCH.as_str()))
-        .filter_map(|(_, value)| std::str::from_utf8(value).ok());
+    let lines = |name: HeaderName| {
+        fields
+            .iter()
+            .filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_str()))
+            .filter_map(|(_, value)| std::str::from_utf8(value).ok())
+    };
     let file = match page {
         Page::Description => &DESCRIPTION,
         Page::Reader => &READER,
@@ -31,7 +35,9 @@ pub(super) fn answer(page: Page, fields: &[Field]) -> Response {
         Page::ReaderStyle => &STYLE,
     };
     let answer = file
-        .unless_known(known)
+        .unless_known(prefers_gzip(lines(header::ACCEPT_ENCODING)), |etag| {
+            knows(lines(header::IF_NONE_MATCH), etag)
+        })
         .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     match page {
         Page::Reader => answer
@@ -64,6 +70,10 @@ mod tests {
             let etag = first.headers()[header::ETAG].as_bytes().to_vec();
             let again = answer(page, &[("If-None-Match".to_owned(), etag)]);
             assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{page:?}");
+            let takes_gzip = ("accept-encoding".to_owned(), b"gzip".to_vec());
+            let gzipped = answer(page, &[takes_gzip]);
+            assert_eq!(gzipped.headers()[header::CONTENT_ENCODING], "gzip", "{page:?}");
+            assert!(gzipped.body().len() < first.body().len(), "{page:?}");
         }
     }
 

@@ -40,7 +40,9 @@ impl Passage<'_> {
             Err(unanswered) => unanswered.outcome(),
         };
         conclude(&gateway.shared, &gateway.breakers, pass, outcome).await;
-        self.visit.tell_host_of(self.service, &gateway.breakers);
+        let news = gateway.breakers.news(self.service);
+        self.visit
+            .tell_host_of(news.map(|breaker| (self.service, breaker)));
         match answered {
             Ok(answer) => match answer.get_status_code() {
                 // No service of ours says so: its host does, of one that trapped.

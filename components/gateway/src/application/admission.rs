@@ -134,7 +134,7 @@ mod tests {
                 limit: *limit,
                 left: 1,
                 wait: self.wait.get(),
-                full: Duration::ZERO,
+                more: Duration::ZERO,
             };
             Some(Consulted {
                 standings: buckets.map(standing).collect(),

@@ -92,9 +92,10 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Takes the envelope out of a request's `fields`, with all that ends here.
+    /// Takes the envelope out of a request's `fields`, with all that ends here. Whether a trace that begins here is
+    /// recorded, `is_recorded` draws.
     #[must_use]
-    pub fn open(fields: &mut Vec<Field>, trusted_proxies: usize) -> Self {
+    pub fn open(fields: &mut Vec<Field>, trusted_proxies: usize, is_recorded: impl FnOnce() -> bool) -> Self {
         let named = lower_names(fields);
         let (mut request_id, mut trace, mut client, mut url) = (None, None, None, None);
         fields.retain_mut(|(name, value)| match name.as_str() {
@@ -126,13 +127,17 @@ impl Envelope {
             trace: trace.unwrap_or_else(|| {
                 // It belongs to the traceparent that does not hold.
                 fields.retain(|(name, _)| name != TRACESTATE);
-                Traceparent::random()
+                Traceparent::begin(is_recorded())
             }),
-            client: told_by_proxies(fields, FORWARDED_FOR, trusted_proxies)
+            client: trusted_proxies
+                .checked_sub(1)
+                .and_then(|place| entries(fields, FORWARDED_FOR).nth(place))
                 .and_then(address)
                 .or_else(|| client.and_then(text).and_then(|text| address(&text))),
             https: url.is_some_and(|url| url.starts_with(b"https:"))
-                || told_by_proxies(fields, FORWARDED_PROTO, trusted_proxies)
+                || entries(fields, FORWARDED_PROTO)
+                    .take(trusted_proxies)
+                    .last()
                     .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
         }
     }
@@ -209,14 +214,14 @@ fn address(text: &str) -> Option<IpAddr> {
         .or_else(|| text.trim_start_matches('[').trim_end_matches(']').parse().ok())
 }
 
-/// What the outermost of so many proxies put into a list, each at its end: the entry at that place from the right. Who
-/// passed fewer of them, or none, has nothing there that could be believed.
-fn told_by_proxies<'a>(fields: &'a [Field], name: &str, trusted_proxies: usize) -> Option<&'a str> {
-    let place = trusted_proxies.checked_sub(1)?;
-    let lines = fields.iter().rev().filter(|(other, _)| other == name);
-    let mut entries = lines.flat_map(|(_, line)| line.rsplit(|byte| *byte == b','));
-    let entry = entries.nth(place)?;
-    std::str::from_utf8(entry).ok().map(str::trim)
+/// What proxies put into a list, each at its end: from the last one on. The address of a client is the entry of the
+/// outermost of those that are trusted: who passed fewer of them has nothing there that could be believed. A scheme may
+/// be set anew by each of them instead: then there is one entry, and it is the innermost's.
+fn entries<'a>(fields: &'a [Field], name: &str) -> impl Iterator<Item = &'a str> {
+    let lines = fields.iter().rev().filter(move |(other, _)| other == name);
+    let entries = lines.flat_map(|(_, line)| line.rsplit(|byte| *byte == b','));
+    // What is no text is nobody's address or scheme.
+    entries.map(|entry| std::str::from_utf8(entry).unwrap_or_default().trim())
 }
 
 #[cfg(test)]
@@ -232,7 +237,7 @@ mod tests {
     /// What a service gets of a request that came with these fields.
     fn forwarded(pairs: &[(&str, &str)], prefix: &str) -> Vec<Field> {
         let mut fields = fields(pairs);
-        let envelope = Envelope::open(&mut fields, 0);
+        let envelope = Envelope::open(&mut fields, 0, || true);
         envelope.seal(&mut fields, prefix);
         fields
     }
@@ -336,7 +341,7 @@ mod tests {
         for line in lines {
             sent.push(("X-Forwarded-For".to_owned(), line.as_bytes().to_vec()));
         }
-        let client = Envelope::open(&mut sent, proxies).client;
+        let client = Envelope::open(&mut sent, proxies, || true).client;
         client.map(|client| client.to_string())
     }
 
@@ -376,7 +381,8 @@ mod tests {
 
     #[test]
     fn the_host_or_a_trusted_proxy_tells_whether_the_client_came_by_https() {
-        let https = |proxies, pairs: &[(&str, &str)]| Envelope::open(&mut fields(pairs), proxies).https;
+        let https =
+            |proxies, pairs: &[(&str, &str)]| Envelope::open(&mut fields(pairs), proxies, || true).https;
         assert!(https(0, &[("spin-full-url", "https://shop.example/")]));
         assert!(!https(0, &[("spin-full-url", "http://shop.example/")]));
         let made_up = [
@@ -388,6 +394,9 @@ mod tests {
         assert!(https(1, &made_up));
         assert!(!https(1, &[("x-forwarded-proto", "https, http")]));
         assert!(https(2, &[("x-forwarded-proto", "HTTPS, http")]));
+        // Set anew by each of them.
+        assert!(https(2, &[("x-forwarded-proto", "https")]));
+        assert!(!https(2, &[("x-forwarded-proto", "https, http, http")]));
     }
 
     #[test]
@@ -440,7 +449,7 @@ mod tests {
             ("connection".to_owned(), vec![0xff, b',']),
             ("x-mine".to_owned(), vec![0xff]),
         ];
-        let envelope = Envelope::open(&mut fields, 0);
+        let envelope = Envelope::open(&mut fields, 0, || true);
         assert!(Uuid::parse_str(&envelope.request_id).is_ok());
         assert_eq!(envelope.client, None);
         assert_eq!(fields, [("x-mine".to_owned(), vec![0xff])]);
@@ -448,7 +457,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_holds_nothing_of_the_hop_is_left_alone() {
-        let envelope = Envelope::open(&mut fields(&[("x-request-id", "my-id")]), 0);
+        let envelope = Envelope::open(&mut fields(&[("x-request-id", "my-id")]), 0, || true);
         let good = fields(&[
             ("content-type", "a/b"),
             ("content-length", "2"),
@@ -493,7 +502,7 @@ mod tests {
             trusted_proxies in 0_usize..4,
         ) {
             let mut fields = sent;
-            let envelope = Envelope::open(&mut fields, trusted_proxies);
+            let envelope = Envelope::open(&mut fields, trusted_proxies, || true);
             prop_assert!(is_sane_request_id(&envelope.request_id));
             for (name, _) in &fields {
                 prop_assert!(!ends_here(name) && *name == name.to_ascii_lowercase(), "{name}");

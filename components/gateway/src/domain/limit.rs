@@ -203,8 +203,8 @@ pub struct Standing {
     pub left: u64,
     /// How long it takes until one can be drawn; nothing if it was.
     pub wait: Duration,
-    /// How long it takes until the bucket is full.
-    pub full: Duration,
+    /// How long it takes until there is one more; nothing if the bucket is full.
+    pub more: Duration,
 }
 
 /// How all buckets of a request stand.
@@ -236,7 +236,7 @@ impl Tally {
     }
 
     /// What the client is told (draft-ietf-httpapi-ratelimit-headers): each policy, how many are left, and in how many
-    /// seconds all of it is back. Of a request that comes too soon, which policies say so and until when.
+    /// seconds there is one more. Of a request that comes too soon, which policies say so and until when.
     #[must_use]
     pub fn fields(&self) -> Vec<Field> {
         if self.0.is_empty() {
@@ -250,7 +250,7 @@ impl Tally {
             policies.push(format!("\"{name}\";q={};w={window}", limit.quota));
             let (left, time) = match standing.wait {
                 Duration::ZERO if too_soon => continue,
-                Duration::ZERO => (standing.left, standing.full),
+                Duration::ZERO => (standing.left, standing.more),
                 wait => (0, wait),
             };
             limits.push(format!("\"{name}\";r={left};t={}", seconds(time)));
@@ -375,13 +375,13 @@ mod tests {
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
     }
 
-    fn standing(policy: Policy, left: u64, wait_ms: u64, full_ms: u64) -> Standing {
+    fn standing(policy: Policy, left: u64, wait_ms: u64, more_ms: u64) -> Standing {
         Standing {
             policy,
             limit: limit("300/min"),
             left,
             wait: Duration::from_millis(wait_ms),
-            full: Duration::from_millis(full_ms),
+            more: Duration::from_millis(more_ms),
         }
     }
 

@@ -7,6 +7,7 @@ mod cors;
 mod fields;
 mod limit;
 mod route;
+mod trace_ratio;
 mod version;
 
 pub use answer::Additions;
@@ -14,5 +15,6 @@ pub use breaker::{Breaker, Moment, Outcome, Word};
 pub use cors::Origins;
 pub use fields::{CIRCUIT, Envelope, Field, Flaw, ROUTE, inspect, value};
 pub use limit::{Draw, Limit, Limits, Policy, Setting, Standing, Tally, TooSoon};
-pub use route::{Errand, OWN, Page, Route, Service, find};
+pub use route::{Errand, OWN, Page, Route, Service, find, prefix_of};
+pub use trace_ratio::TraceRatio;
 pub use version::Retiring;

@@ -134,18 +134,24 @@ pub fn find(path: &str) -> Option<Route> {
     if let Some((_, route)) = OWN.into_iter().find(|(own, _)| *own == path) {
         return Some(route);
     }
-    let (prefix, rest) = PREFIXES
-        .into_iter()
-        .find_map(|prefix| {
-            Some((prefix, path.strip_prefix(prefix)?)).filter(|(_, rest)| rest.starts_with('/'))
-        })
-        .unwrap_or(("", path));
+    let prefix = prefix_of(path);
+    let rest = path.get(prefix.len()..)?;
     let mut segments = rest.strip_prefix('/')?.split('/');
     let service = Service::of_segment(segments.next()?)?;
     if segments.any(is_dots) {
         return None;
     }
     Some(Route::Service { service, prefix })
+}
+
+/// The version that `path` asks for: one of [`PREFIXES`], or empty.
+#[must_use]
+pub fn prefix_of(path: &str) -> &'static str {
+    let is_of = |prefix: &&str| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    PREFIXES.into_iter().find(is_of).unwrap_or_default()
 }
 
 /// Whether some server on the way may take the segment for "here" or "up": `.` or `..`, percent-encoded or not.

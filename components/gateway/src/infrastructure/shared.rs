@@ -146,7 +146,7 @@ fn read_standing((policy, limit): (Policy, Limit), numbers: &[RedisResult]) -> O
     let [
         RedisResult::Int64(left),
         RedisResult::Int64(wait),
-        RedisResult::Int64(full),
+        RedisResult::Int64(more),
     ] = numbers
     else {
         return None;
@@ -157,7 +157,7 @@ fn read_standing((policy, limit): (Policy, Limit), numbers: &[RedisResult]) -> O
         limit,
         left: number(left)?,
         wait: Duration::from_micros(number(wait)?),
-        full: Duration::from_micros(number(full)?),
+        more: Duration::from_micros(number(more)?),
     })
 }
 
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn answers_are_read_bucket_by_bucket_and_the_breaker_last() {
         let answers = [
-            numbers(&[19_999, 0, 3_000, 0, 150_000, 2_000_000]),
+            numbers(&[19_999, 0, 3_000, 0, 150_000, 150_000]),
             vec![RedisResult::Binary(b"open 7".to_vec())],
         ];
         let consulted = read_consulted(&draws(), Some(Service::Auth), &answers).unwrap();

@@ -5,13 +5,10 @@ use crate::application::{StoredHistory, StoredHistoryItem};
 use crate::domain::{Order, OrderItem, OrderStatus, Product};
 use contracts::{Money, PaymentMethod, UserId};
 use description::values::EXAMPLE_ID;
-use description::{
-    Access, Description, Taken, by_id, expect_file, expect_routes, get, post, problems, query,
-};
+use description::{Access, Description, Taken, by_id, expect_described, get, post, problems, query};
 use serde_json::{Value, json};
 use service::json::from_slice;
 use service::trace::Traceparent;
-use std::path::Path;
 
 fn describe() -> Description {
     let one = || by_id("id", "The order.");
@@ -142,14 +139,8 @@ fn history() -> StoredHistory {
 }
 
 #[test]
-fn every_route_is_described_and_every_description_is_a_route() {
-    expect_routes(super::router().routes(), &describe());
-}
-
-#[test]
-fn the_file_that_is_served_says_what_the_code_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
-    expect_file(&path, &describe().document());
+fn the_file_that_is_served_describes_every_route_as_the_code_has_it() {
+    expect_described(super::router().routes(), &describe(), env!("CARGO_MANIFEST_DIR"));
 }
 
 #[test]

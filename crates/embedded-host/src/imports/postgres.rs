@@ -5,7 +5,7 @@
 
 mod types;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -44,17 +44,20 @@ type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
 /// The pools of one component, one per address.
 pub(crate) struct Pools {
+    component: String,
     pools: Mutex<HashMap<String, (Pool, Arc<Place>)>>,
+    /// Those that are told apart in metrics: a grant names no login, so a guest could make them up.
+    logins: Mutex<HashSet<String>>,
     max_connections: usize,
-    in_use: Gauge,
 }
 
 impl Pools {
-    pub(crate) fn new(max_connections: usize, in_use: Gauge) -> Pools {
+    pub(crate) fn new(component: &str, max_connections: usize) -> Pools {
         Pools {
-            pools: Mutex::new(HashMap::new()),
+            component: component.to_owned(),
+            pools: Mutex::default(),
+            logins: Mutex::default(),
             max_connections,
-            in_use,
         }
     }
 
@@ -63,13 +66,9 @@ impl Pools {
         let client = through(Point::HostConnected, pool.get())
             .await
             .map_err(|error| Error::ConnectionFailed(format!("{error:?}")))?;
-        self.in_use.increment(1.0);
+        place.in_use.increment(1.0);
         Ok(Connection {
-            client: Arc::new(Borrowed {
-                client,
-                place,
-                in_use: self.in_use.clone(),
-            }),
+            client: Arc::new(Borrowed { client, place }),
         })
     }
 
@@ -79,7 +78,7 @@ impl Pools {
             return Ok(pool.clone());
         }
         let config = parse(address)?;
-        let place = Arc::new(Place::of(&config));
+        let place = Arc::new(Place::of(&config, self.in_use(&config)));
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Clean,
         };
@@ -96,20 +95,37 @@ impl Pools {
     }
 }
 
-/// Where a connection leads, as far as a span may say it.
+impl Pools {
+    /// How many connections a login has.
+    fn in_use(&self, config: &tokio_postgres::Config) -> Gauge {
+        let login = config.get_user().unwrap_or_default();
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_told_apart = logins.contains(login) || logins.len() < MAX_ADDRESSES;
+        let login = if is_told_apart { login } else { "other" };
+        logins.insert(login.to_owned());
+        metrics::gauge!(
+            "embedded_host_postgres_connections_in_use",
+            "component" => self.component.clone(), "login" => login.to_owned()
+        )
+    }
+}
+
+/// Where a connection leads, as far as a span may say it, and how many do.
 struct Place {
+    in_use: Gauge,
     host: String,
     port: u16,
     database: String,
 }
 
 impl Place {
-    fn of(config: &tokio_postgres::Config) -> Place {
+    fn of(config: &tokio_postgres::Config, in_use: Gauge) -> Place {
         let host = config.get_hosts().iter().find_map(|host| match host {
             PostgresHost::Tcp(host) => Some(host.clone()),
             PostgresHost::Unix(_) => None,
         });
         Place {
+            in_use,
             host: host.unwrap_or_default(),
             port: config.get_ports().first().copied().unwrap_or(5432),
             database: config.get_dbname().unwrap_or_default().to_owned(),
@@ -202,12 +218,11 @@ pub struct Connection {
 struct Borrowed {
     client: Object,
     place: Arc<Place>,
-    in_use: Gauge,
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        self.in_use.decrement(1.0);
+        self.place.in_use.decrement(1.0);
     }
 }
 
@@ -538,7 +553,10 @@ mod tests {
 
     #[test]
     fn a_place_holds_nothing_that_opens_it() {
-        let place = Place::of(&parse("postgres://u:hush@10.0.0.1:5433/shop").unwrap());
+        let place = Place::of(
+            &parse("postgres://u:hush@10.0.0.1:5433/shop").unwrap(),
+            Gauge::noop(),
+        );
         assert_eq!(
             (place.host.as_str(), place.port, place.database.as_str()),
             ("10.0.0.1", 5433, "shop")

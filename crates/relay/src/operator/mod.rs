@@ -11,7 +11,7 @@ mod overview;
 mod parked;
 mod replay;
 
-pub use crate::lookout::Gauge;
+pub use crate::lookout::{Gauge, Waiting};
 pub use item::{Filter, Item, ItemId};
 pub use overview::{OutboxState, Overview, QueueState};
 pub use replay::{Replay, Replayed};
@@ -119,17 +119,11 @@ impl Operator {
             let client = database::connect(&postgres(url)?, "operator").await?;
             moved.insert(service.clone(), client);
         }
-        let broker = tools
-            .amqp_url
-            .map(|url| crate::bridge::amqp_uri(&url))
-            .transpose()
-            .map_err(|error| OperatorError::Setup(error.to_string()))?
-            .map(|uri| Broker::new(uri, "operator", topology.clone()));
         Ok(Self {
             own: database::connect(&postgres(&tools.database_url)?, "operator").await?,
+            broker: broker(tools.amqp_url.as_deref(), &topology)?,
             topology,
             moved,
-            broker,
             channel: None,
         })
     }
@@ -326,6 +320,13 @@ fn postgres(url: &str) -> Result<tokio_postgres::Config, OperatorError> {
     // The address may hold a password: it is not repeated.
     url.parse()
         .map_err(|error| OperatorError::Setup(format!("a database url cannot be read: {error}")))
+}
+
+/// RabbitMQ, if it is said where it is. Nothing is connected yet.
+fn broker(url: Option<&str>, topology: &Arc<Topology>) -> Result<Option<Broker>, OperatorError> {
+    let uri = url.map(crate::bridge::amqp_uri).transpose();
+    let uri = uri.map_err(|error| OperatorError::Setup(error.to_string()))?;
+    Ok(uri.map(|uri| Broker::new(uri, "operator", topology.clone())))
 }
 
 /// The columns of a row that are texts, numbers, times or JSON, by their names.

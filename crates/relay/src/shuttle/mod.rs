@@ -324,7 +324,11 @@ impl<'a> Watch<'a> {
                 let outcomes = outcomes
                     .map(|result| (result.id, (result.outcome, result.reason)))
                     .collect();
-                self.line.answered(&outcomes, now)
+                let settled = self.line.answered(&outcomes, now);
+                for kept in processed(&settled, &self.kept, &outcomes) {
+                    measure(&self.shuttle.queue.name, &mut self.types, kept);
+                }
+                settled
             }
             Err(fault) => {
                 let (Fault::Unavailable(reason) | Fault::Failed(reason)) = &fault;
@@ -344,9 +348,7 @@ impl<'a> Watch<'a> {
         for one in settled {
             match one {
                 Settled::Ack(tag) => {
-                    if let Some(kept) = self.kept.remove(&tag) {
-                        self.measure(&kept);
-                    }
+                    self.kept.remove(&tag);
                     acked.push(tag);
                 }
                 Settled::Dead(tag, reason) => self.bury(tag, reason),
@@ -359,21 +361,6 @@ impl<'a> Watch<'a> {
         within(Point::ShuttleAcknowledged, try_join_all(sends))
             .await
             .map(drop)
-    }
-
-    /// How long this step took: from what its event tells of until that is handled.
-    fn measure(&mut self, kept: &Kept) {
-        let (Some(occurred), Some(kind)) = (kept.occurred, kept.properties.kind()) else {
-            return;
-        };
-        let kind = kind.as_str();
-        if !self.types.contains(kind) && self.types.len() < MOST_TYPES {
-            self.types.insert(kind.to_owned());
-        }
-        let kind = self.types.get(kind).map_or("other", String::as_str).to_owned();
-        let took = (Utc::now() - occurred).to_std().unwrap_or_default();
-        let queue = self.shuttle.queue.name.clone();
-        metrics::histogram!("bridge_step_seconds", "queue" => queue, "type" => kind).record(took);
     }
 
     fn bury(&mut self, tag: Tag, reason: String) {
@@ -414,6 +401,35 @@ impl<'a> Watch<'a> {
         let closed = self.channel.close(200, ShortString::from("drained"));
         within(Point::ShuttleClosed, closed).await
     }
+}
+
+/// Of the deliveries that an answer settled, those that it says were handled now. A duplicate was handled earlier: how
+/// long ago its event happened is no time that a step took.
+fn processed<'a>(
+    settled: &[Settled],
+    kept: &'a HashMap<Tag, Kept>,
+    outcomes: &HashMap<String, (Outcome, Option<String>)>,
+) -> Vec<&'a Kept> {
+    let acked = settled.iter().filter_map(|one| match one {
+        Settled::Ack(tag) => kept.get(tag),
+        Settled::Dead(..) => None,
+    });
+    let is_processed = |kept: &&Kept| matches!(outcomes.get(&kept.id), Some((Outcome::Processed, _)));
+    acked.filter(is_processed).collect()
+}
+
+/// How long this step took: from what its event tells of until that is handled.
+fn measure(queue: &str, types: &mut BTreeSet<String>, kept: &Kept) {
+    let (Some(occurred), Some(kind)) = (kept.occurred, kept.properties.kind()) else {
+        return;
+    };
+    let kind = kind.as_str();
+    if !types.contains(kind) && types.len() < MOST_TYPES {
+        types.insert(kind.to_owned());
+    }
+    let kind = types.get(kind).map_or("other", String::as_str).to_owned();
+    let took = (Utc::now() - occurred).to_std().unwrap_or_default();
+    metrics::histogram!("bridge_step_seconds", "queue" => queue.to_owned(), "type" => kind).record(took);
 }
 
 /// What is under way, if anything is; otherwise this never ends.
@@ -482,6 +498,33 @@ mod tests {
         );
         assert_eq!(acks(&[7], Some(4), 9), [(7, false)]);
         assert_eq!(acks(&[], None, 9), []);
+    }
+
+    #[test]
+    fn a_step_is_measured_once_by_the_delivery_that_was_handled() {
+        let kept = |id: &str| Kept {
+            id: id.to_owned(),
+            body: Bytes::new(),
+            properties: BasicProperties::default(),
+            routing_key: String::new(),
+            occurred: None,
+        };
+        let all = HashMap::from([(1, kept("a")), (2, kept("b")), (3, kept("c"))]);
+        let outcomes = HashMap::from([
+            ("a".to_owned(), (Outcome::Processed, None)),
+            ("b".to_owned(), (Outcome::Duplicate, None)),
+            ("c".to_owned(), (Outcome::Rejected, None)),
+        ]);
+        let settled = [
+            Settled::Ack(1),
+            Settled::Ack(2),
+            Settled::Dead(3, "no".to_owned()),
+        ];
+        let measured: Vec<&str> = processed(&settled, &all, &outcomes)
+            .iter()
+            .map(|kept| kept.id.as_str())
+            .collect();
+        assert_eq!(measured, ["a"]);
     }
 
     #[test]

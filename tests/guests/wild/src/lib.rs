@@ -15,7 +15,10 @@ use std::convert::Infallible;
 use std::fmt::Debug;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a request holds an instance.
+const HOLD: Duration = Duration::from_millis(300);
 
 thread_local! {
     static REQUESTS: Cell<u32> = const { Cell::new(0) };
@@ -33,6 +36,7 @@ pub async fn handle(request: Request) -> impl IntoResponse {
     let said = match path.rsplit('/').next().unwrap_or_default() {
         "trap" => std::process::abort(),
         "spin" => spin(),
+        "hold" => hold(),
         "leak" => leak(),
         "sleep" => sleep().await,
         "short" => return lie("100", Said::text("abc")),
@@ -140,6 +144,17 @@ fn spin() -> ! {
     loop {
         number = std::hint::black_box(number.wrapping_add(1));
     }
+}
+
+/// Computes for a while, in which the instance can take no other request.
+fn hold() -> String {
+    let start = Instant::now();
+    while start.elapsed() < HOLD {
+        for number in 0..100_000_u64 {
+            std::hint::black_box(number);
+        }
+    }
+    "held".to_owned()
 }
 
 /// Takes memory until there is none.

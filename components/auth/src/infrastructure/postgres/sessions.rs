@@ -3,7 +3,7 @@
 use super::PostgresAccounts;
 use super::users::user;
 use crate::application::{FoundSession, NewSession, Sessions};
-use crate::domain::{Exchange, Session, TokenHash};
+use crate::domain::{Exchange, Session, TokenHash, User};
 use service::StoreError;
 use service::database::Row;
 use service::log::{self, Level};
@@ -11,13 +11,13 @@ use spin_sdk::pg::ParameterValue;
 use uuid::Uuid;
 
 impl Sessions for PostgresAccounts<'_> {
-    async fn begin(&self, new: &NewSession) -> Result<bool, StoreError> {
+    async fn begin(&self, new: &NewSession) -> Result<Option<User>, StoreError> {
+        self.prune().await;
         let row = self
             .session
             .query_one(include_str!("../sql/begin_session.sql"), new_session(new))
             .await?;
-        self.prune().await;
-        Ok(row.is_some())
+        row.as_ref().map(user).transpose()
     }
 
     async fn find_session(&self, token: &TokenHash) -> Result<Option<FoundSession>, StoreError> {
@@ -33,10 +33,12 @@ impl Sessions for PostgresAccounts<'_> {
 
     async fn store_exchange(
         &self,
+        user: &User,
         after: &Session,
         before: i64,
         given: &TokenHash,
     ) -> Result<bool, StoreError> {
+        self.prune().await;
         let exchanged = after.exchanged.as_ref();
         let parameters = vec![
             after.id.into(),
@@ -45,12 +47,13 @@ impl Sessions for PostgresAccounts<'_> {
             exchanged.map(|exchange| exchange.token.0.clone()).into(),
             exchanged.map(|exchange| exchange.at.naive()).into(),
             given.0.clone().into(),
+            user.id.as_uuid().into(),
+            user.version.into(),
         ];
         let row = self
             .session
             .query_one(include_str!("../sql/store_exchange.sql"), parameters)
             .await?;
-        self.prune().await;
         Ok(row.is_some())
     }
 
@@ -66,9 +69,11 @@ impl Sessions for PostgresAccounts<'_> {
 }
 
 impl PostgresAccounts<'_> {
-    /// Removes some of what has expired, so that there is never much of it. Nobody waits for that it succeeds: the next
-    /// one does it as well.
-    async fn prune(&self) {
+    /// Removes some of what has expired, so that there is never much of it. If it fails the next one does it as well.
+    ///
+    /// To be called before a token is stored and not after: if it takes too long nothing has happened yet, whereas a token
+    /// that is stored and not answered is lost.
+    pub(super) async fn prune(&self) {
         let pruned = self
             .session
             .query(include_str!("../sql/prune_sessions.sql"), Vec::new())

@@ -24,6 +24,7 @@ impl Users for PostgresAccounts<'_> {
             user.role.as_str().to_owned().into(),
             user.created_at.naive().into(),
         ]);
+        self.prune().await;
         let inserted = self
             .session
             .query(include_str!("../sql/insert_user.sql"), parameters)

@@ -1,5 +1,5 @@
--- One step of pruning: removes a few expired tokens, and a few expired sessions that have none left. Each token that is
--- given out brings such a step, so it keeps up. What somebody else is at is left to them.
+-- One step of pruning: removes a few expired tokens, and a few expired sessions that have none left. Such a step comes
+-- before each token that is given out, so it keeps up. What somebody else is at is left to them.
 with tokens as (
     delete from refresh_tokens
     where token_hash in (

@@ -2,7 +2,7 @@
 -- own clock. Of a bucket stands when it will be full again, in microseconds; of a full one nothing.
 -- ARGV has two numbers for each: the microseconds that bring one back, and how many the bucket holds.
 -- Gives three numbers for each: how many are left, in how many microseconds one can be drawn (0: it was), and in how
--- many the bucket is full.
+-- many there is one more (0: the bucket is full).
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
@@ -25,8 +25,9 @@ for i, key in ipairs(KEYS) do
         debt = debt + interval
         redis.call('SET', key, string.format('%.0f', now + debt), 'PX', math.ceil(debt / 1000))
     end
-    answer[3 * i - 2] = math.floor((capacity - debt) / interval)
+    local left = math.floor((capacity - debt) / interval)
+    answer[3 * i - 2] = left
     answer[3 * i - 1] = wait
-    answer[3 * i] = debt
+    answer[3 * i] = math.min(debt - capacity + (left + 1) * interval, debt)
 end
 return answer
