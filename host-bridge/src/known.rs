@@ -28,10 +28,11 @@ pub(crate) enum Secrets {
 }
 
 impl Secrets {
-    /// What the host must refuse.
+    /// What the host must refuse: each as it is, and as the key that it is said to be.
     pub(crate) fn refused(self) -> HashSet<String> {
+        let spellings = |secret: &String| [secret.clone(), format!("hs256:{secret}")];
         match self {
-            Self::Own => KNOWN.clone(),
+            Self::Own => KNOWN.iter().flat_map(spellings).collect(),
             Self::Demo => HashSet::new(),
         }
     }
@@ -104,7 +105,11 @@ mod tests {
             assert!(Secrets::Demo.check("it", secret).is_ok());
         }
         assert!(Secrets::Own.check("it", "nobody knows this").is_ok());
-        assert!(Secrets::Own.refused().contains("guest") && Secrets::Demo.refused().is_empty());
+        let refused = Secrets::Own.refused();
+        assert!(
+            refused.contains("guest") && refused.contains("hs256:a-demo-key-of-more-than-thirty-two-bytes")
+        );
+        assert!(Secrets::Demo.refused().is_empty());
     }
 
     #[test]
