@@ -19,9 +19,9 @@ use tokio::task::JoinHandle;
 
 /// Limits that are counted like any others, and that no load of ours comes near.
 const LIMITS: [(&str, &str); 3] = [
-    ("limit_address_requests", "100000000/min"),
-    ("limit_user_requests", "100000000/min"),
-    ("limit_user_orders", "100000000/min"),
+    ("limit_address_requests", "100000/s"),
+    ("limit_user_requests", "100000/s"),
+    ("limit_user_orders", "100000/s"),
 ];
 
 /// The part of the traces that is recorded.
