@@ -149,6 +149,14 @@ pub(crate) struct HostArgs {
     #[arg(long, value_name = "VARIABLE")]
     pub(crate) variable: Vec<VariableSource>,
 
+    /// Look at the components' files, and have a new version of one serve once it is there; SIGHUP does the same once
+    #[arg(long, env = "SHOP_WATCH")]
+    pub(crate) watch: bool,
+
+    /// What a new version of a component is asked before it serves: this must be answered with 2xx
+    #[arg(long, env = "SHOP_PROBE_PATH", default_value = "/health", value_name = "PATH")]
+    pub(crate) probe_path: String,
+
     /// Keep compiled components here, so that the next start is quick
     #[arg(long, env = "SHOP_CACHE_DIR", value_name = "FOLDER")]
     pub(crate) cache_dir: Option<PathBuf>,

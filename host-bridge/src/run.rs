@@ -16,12 +16,13 @@ pub(crate) async fn serve(serve: Serve, secrets: Secrets) -> anyhow::Result<()> 
     let mut signals = Signals::listen()?;
     observe::metrics(serve.process.metrics_listen)?;
     let spans = observe::spans(&serve.process)?;
+    let watch = serve.host.watch;
     let config = host_config(serve.host, None, secrets);
     let Some(host) = signals.unless(Host::start(config)).await else {
         return Ok(());
     };
     let host = host?;
-    signals.next().await;
+    tend(&mut signals, &host, watch).await;
     let end = async {
         host.drain(serve.process.drain_timeout).await;
         observe::end(spans).await;
@@ -55,6 +56,7 @@ pub(crate) async fn up(up: Up, secrets: Secrets) -> anyhow::Result<()> {
     observe::metrics(up.process.metrics_listen)?;
     let spans = observe::spans(&up.process)?;
     let nudge: Arc<OnceLock<Nudge>> = Arc::default();
+    let watch = up.host.watch;
     let host = host_config(up.host, Some(waking(nudge.clone())), secrets);
     let Some(host) = signals.unless(Host::start(host)).await else {
         return Ok(());
@@ -66,7 +68,7 @@ pub(crate) async fn up(up: Up, secrets: Secrets) -> anyhow::Result<()> {
     };
     let bridge = bridge?;
     let _ = nudge.set(bridge.nudge());
-    signals.next().await;
+    tend(&mut signals, &host, watch).await;
     let until = Instant::now() + up.process.drain_timeout;
     // The bridge first, while the components it has called still answer. Clients are served meanwhile; what they write
     // stays in the outbox.
@@ -78,6 +80,21 @@ pub(crate) async fn up(up: Up, secrets: Secrets) -> anyhow::Result<()> {
         observe::end(spans).await;
     };
     signals.drain(end).await
+}
+
+/// Swaps components whose files change, until a signal asks for the end.
+async fn tend(signals: &mut Signals, host: &Host, watch: bool) {
+    let asked = signals.next_unless_again(async || host.swap_all().await);
+    let watched = async {
+        match watch {
+            true => host.watch().await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = asked => {}
+        () = watched => {}
+    }
 }
 
 /// A component that has written something has the name of the service whose outbox it may have written to.
@@ -114,6 +131,7 @@ fn host_config(args: HostArgs, on_write: Option<OnWrite>, secrets: Secrets) -> e
     if args.fresh_instances {
         config.reuse = Reuse::never();
     }
+    config.probe_path = args.probe_path;
     config.on_write = on_write;
     config
 }

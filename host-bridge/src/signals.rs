@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second does not wait for it.
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second does not wait for it. And SIGHUP, which asks to look at
+//! files again.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -7,14 +8,20 @@ use tracing::{info, warn};
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    /// From here on neither signal ends the process by itself.
+    /// From here on none of the signals ends the process by itself.
     pub(crate) fn listen() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
-        Ok(Self { terminate, interrupt })
+        let hangup = signal(SignalKind::hangup()).context("cannot listen to SIGHUP")?;
+        Ok(Self {
+            terminate,
+            interrupt,
+            hangup,
+        })
     }
 
     /// Runs `work` unless a signal comes first; `None` if one does.
@@ -22,6 +29,21 @@ impl Signals {
         tokio::select! {
             result = work => Some(result),
             () = self.next() => None,
+        }
+    }
+
+    /// Waits for the first signal that asks for an end, and has `again` done at each one that asks to look at files again.
+    pub(crate) async fn next_unless_again(&mut self, again: impl AsyncFn()) {
+        loop {
+            let ended = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.hangup.recv() => match self.unless(again()).await {
+                    Some(()) => continue,
+                    None => return,
+                },
+            };
+            return info!(signal = ended, "asked to end");
         }
     }
 

@@ -18,17 +18,23 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::bodies::{Bodies, NoRoom, Room};
 use crate::config::{Config, Limits, OnWrite};
+use crate::engine::Digest;
 use crate::headers::{self, RouteHeaders};
 use crate::life;
 use crate::meters::Meters;
-use crate::pool::{Class, Pool, Refusal};
+use crate::pool::{Class, Refusal};
 use crate::problem::{Origin, Problem, full};
+use crate::swap::Swap;
 use crate::trace::{self, ClientTraces};
+use crate::version::{Version, Versions};
 
 /// A longer answer is streamed, a shorter one sent in one piece: head and body leave in one write.
 const MAX_WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
 /// What is read of a body that is too large before it is refused: a client that still sends reads no answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a new version may take over its first answer, at most.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a request came to a component.
 pub(crate) struct Visit<'a> {
@@ -42,7 +48,7 @@ pub(crate) struct Visit<'a> {
 /// A component of the manifest, loaded.
 pub(crate) struct Component {
     name: Arc<str>,
-    pool: Pool,
+    versions: Versions,
     limits: Limits,
     /// Paths that have room of their own.
     reserved_paths: Vec<String>,
@@ -53,16 +59,53 @@ pub(crate) struct Component {
 }
 
 impl Component {
-    pub(crate) fn new(name: Arc<str>, pool: Pool, config: &Config, meters: Arc<Meters>) -> Component {
+    pub(crate) fn new(name: &str, version: Version, config: &Config, meters: Arc<Meters>) -> Component {
         Component {
-            pool,
+            versions: Versions::new(name, version),
             limits: config.limits.clone(),
-            reserved_paths: config.reserved_paths_of(&name),
+            reserved_paths: config.reserved_paths_of(name),
             bodies: Bodies::new(config.limits.max_bodies_bytes),
             client_traces: ClientTraces::new(config.client_traces_per_second),
             meters,
             on_write: config.on_write.clone(),
-            name,
+            name: name.into(),
+        }
+    }
+
+    /// Has `next` serve from now on, if it is another version than the one that does, and is well.
+    ///
+    /// # Errors
+    /// Why it would not do, on one line; then nothing has changed.
+    pub(crate) async fn swap(&self, next: Version, probe_path: &str) -> Result<Swap, String> {
+        if next.digest == self.versions.current().digest {
+            return Ok(Swap::Unchanged);
+        }
+        self.probe(&next, probe_path).await?;
+        self.versions.replace(next);
+        Ok(Swap::Done)
+    }
+
+    /// A version would not do.
+    pub(crate) fn refuse_swap(&self) {
+        self.versions.refuse();
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.versions.current().digest
+    }
+
+    /// Asks an instance of a version that does not serve yet how it is.
+    async fn probe(&self, version: &Version, path: &str) -> Result<(), String> {
+        let request = Request::get(path).body(());
+        let (mut parts, ()) = request.map_err(|error| error.to_string())?.into_parts();
+        headers::prepare(&mut parts, RouteHeaders::everything(), path, &headers::CHAINED)?;
+        let deadline = Instant::now() + self.limits.request_timeout.min(PROBE_TIMEOUT);
+        let request = Request::from_parts(parts, full(Bytes::new()));
+        match version.pool.run(request, Class::Client, deadline).await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("GET {path} was answered {}", response.status())),
+            Err(Refusal::Late) => Err(format!("GET {path} was not answered in time")),
+            Err(Refusal::Failed | Refusal::Busy) => Err(format!("GET {path} failed")),
         }
     }
 
@@ -137,7 +180,8 @@ impl Component {
         parts.headers.remove(EXPECT);
         let is_head = parts.method == Method::HEAD;
         let deadline = Instant::now() + self.limits.request_timeout;
-        let answered = self
+        let version = self.versions.current();
+        let answered = version
             .pool
             .run(Request::from_parts(parts, full(body)), class, deadline)
             .await;

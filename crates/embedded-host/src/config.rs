@@ -40,6 +40,8 @@ pub struct Config {
     pub client_traces_per_second: u32,
     /// How long an instance serves.
     pub reuse: Reuse,
+    /// What a component is asked before a new version of it serves: this must be answered with 2xx.
+    pub probe_path: String,
     /// Told after each request that may have written.
     pub on_write: Option<OnWrite>,
 }
@@ -68,6 +70,7 @@ impl Config {
             reserved_paths: RESERVED_PATHS.map(str::to_owned).into(),
             client_traces_per_second: 10,
             reuse: Reuse::default(),
+            probe_path: "/health".to_owned(),
             on_write: None,
         }
     }

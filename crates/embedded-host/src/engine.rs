@@ -1,9 +1,11 @@
 //! wasmtime, set up once: pooled memory for as many instances as all components may have together, compiled code
 //! kept between starts, and the clock that interrupts busy guests.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component as Wasm, Linker};
 use wasmtime::{
     Cache, CacheConfig, Config as EngineConfig, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
@@ -93,6 +95,16 @@ fn start_clock(engine: &Engine) -> Result<(), StartError> {
         .map_err(|error| StartError::Engine(error.to_string()))
 }
 
+/// SHA-256 of a component's file, or of what is composed of it and its dependencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digest([u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
 /// Compiles a component with its dependencies, or takes it from the cache, and checks that everything it imports is
 /// there. Blocks.
 pub(crate) fn load(
@@ -100,7 +112,7 @@ pub(crate) fn load(
     name: &str,
     source: &Path,
     dependencies: &[Dependency],
-) -> Result<ServicePre<Guest>, StartError> {
+) -> Result<(ServicePre<Guest>, Digest), StartError> {
     let failed = |reason: String| StartError::Component {
         component: name.to_owned(),
         reason,
@@ -108,12 +120,13 @@ pub(crate) fn load(
     let bytes = std::fs::read(source)
         .map_err(|error| failed(format!("cannot read {}: {error}", source.display())))?;
     let bytes = compose(name, bytes, dependencies).map_err(failed)?;
+    let digest = Digest(Sha256::digest(&bytes).into());
     let refused = |error: wasmtime::Error| failed(format!("{}: {}", source.display(), one_line(&error)));
     let wasm = Wasm::new(engine, bytes).map_err(refused)?;
     let mut linker = Linker::new(engine);
     imports::link(&mut linker).map_err(refused)?;
     let instance = linker.instantiate_pre(&wasm).map_err(refused)?;
-    ServicePre::new(instance).map_err(refused)
+    Ok((ServicePre::new(instance).map_err(refused)?, digest))
 }
 
 fn one_line(error: &wasmtime::Error) -> String {

@@ -53,3 +53,13 @@ pub enum StartError {
     #[error("cannot set up wasmtime: {0}")]
     Engine(String),
 }
+
+/// Why a version of a component would not do. What served before goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("component \"{component}\": {reason}")]
+pub struct SwapError {
+    /// The component's name in the manifest.
+    pub component: String,
+    /// What is wrong.
+    pub reason: String,
+}

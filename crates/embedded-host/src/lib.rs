@@ -20,6 +20,7 @@ mod headers;
 mod imports;
 mod lane;
 mod life;
+mod loader;
 mod manifest;
 mod meters;
 mod pool;
@@ -27,8 +28,10 @@ mod problem;
 mod routes;
 mod server;
 mod start;
+mod swap;
 mod trace;
 mod variables;
+mod version;
 mod wire;
 
 use std::collections::HashMap;
@@ -37,7 +40,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{Config, Limits, OnWrite, RESERVED_PATHS, Reuse};
-pub use error::StartError;
+pub use error::{StartError, SwapError};
+pub use swap::Swap;
 pub use variables::VariableSource;
 
 /// A running application. Dropping it stops it at once; [`Host::drain`] lets it finish.
@@ -46,7 +50,10 @@ pub struct Host {
     service_addresses: HashMap<String, SocketAddr>,
     server: server::Server,
     /// Chained calls reach components by weak references, so they are kept here even without a route.
-    _components: HashMap<String, Arc<component::Component>>,
+    components: HashMap<String, Arc<component::Component>>,
+    loader: loader::Loader,
+    /// What a new version is asked before it serves.
+    probe_path: String,
 }
 
 impl Host {

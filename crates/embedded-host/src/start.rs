@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,13 +20,14 @@ use crate::headers::RouteHeaders;
 use crate::imports::Surroundings;
 use crate::imports::http::{Client, Neighbours};
 use crate::imports::postgres::Pools;
-use crate::lane::Lanes;
+use crate::loader::{Loader, Recipe};
 use crate::manifest::{ComponentEntry, Manifest};
 use crate::meters::{self, Meters};
-use crate::pool::{Pool, RESERVED_INSTANCES};
+use crate::pool::RESERVED_INSTANCES;
 use crate::routes::Router;
 use crate::server::{Routes, Server, Target};
 use crate::variables::Variables;
+use crate::version;
 
 type Components = HashMap<String, Arc<Component>>;
 
@@ -36,7 +37,7 @@ pub(crate) async fn start(config: Config) -> Result<Host, StartError> {
     let variables = Variables::resolve(&manifest.variables, &config.variables, &config.environment)?;
     variables.refuse(&manifest.variables, &config.known_secrets)?;
     let client = Client::new(Neighbours::default());
-    let surroundings = surround(&config, &manifest, &variables, &client)?;
+    let recipes = recipes(&config, &manifest, &variables, &client)?;
     drop(variables);
 
     // Before the components are compiled: a taken port is found out at once.
@@ -47,10 +48,12 @@ pub(crate) async fn start(config: Config) -> Result<Host, StartError> {
     }
 
     meters::describe();
+    version::describe();
     let engine = start_engine(&config, &manifest)?;
-    let components = load(&config, &engine, &manifest, surroundings).await?;
+    let loader = Loader::new(config.clone(), engine, recipes);
+    let components = load(&config, &loader).await?;
     client.introduce(&components);
-    serve(&config, manifest, components, listener, service_listeners)
+    serve(&config, manifest, components, loader, listener, service_listeners)
 }
 
 fn check_services(config: &Config, manifest: &Manifest) -> Result<(), StartError> {
@@ -70,32 +73,28 @@ fn check_services(config: &Config, manifest: &Manifest) -> Result<(), StartError
     Ok(())
 }
 
-/// What each component gets, and what counts what it does, by its name.
-type Surrounded = HashMap<String, (Arc<Surroundings>, Arc<Meters>)>;
-
-/// What each component gets, its templates filled in.
-fn surround(
+/// What each component is made with, its templates filled in.
+fn recipes(
     config: &Config,
     manifest: &Manifest,
     variables: &Variables,
     client: &Client,
-) -> Result<Surrounded, StartError> {
+) -> Result<HashMap<String, Recipe>, StartError> {
     let mut all = HashMap::new();
     for (name, entry) in &manifest.components {
         let meters = Arc::new(Meters::of(name));
-        let surroundings =
-            surround_one(config, name, entry, variables, client, &meters).map_err(|reason| {
-                StartError::Component {
-                    component: name.clone(),
-                    reason,
-                }
-            })?;
-        all.insert(name.clone(), (Arc::new(surroundings), meters));
+        let surroundings = surround(config, name, entry, variables, client, &meters).map_err(|reason| {
+            StartError::Component {
+                component: name.clone(),
+                reason,
+            }
+        })?;
+        all.insert(name.clone(), Recipe::new(entry, surroundings, meters));
     }
     Ok(all)
 }
 
-fn surround_one(
+fn surround(
     config: &Config,
     name: &str,
     entry: &ComponentEntry,
@@ -133,12 +132,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartError> {
     let components = u32::try_from(manifest.components.len()).unwrap_or(u32::MAX);
     let parts = manifest.components.values().map(ComponentEntry::parts);
+    let parts_per_instance = parts.clone().max().unwrap_or(1);
     let each = config.limits.instances_per_component.max(1);
     let each = each.saturating_add(RESERVED_INSTANCES);
+    // While one version takes the place of another, both have their instances; of one component at a time.
     let totals = Totals {
-        instances: each.saturating_mul(components),
-        parts: each.saturating_mul(parts.clone().fold(0, u32::saturating_add)),
-        parts_per_instance: parts.max().unwrap_or(1),
+        instances: each.saturating_mul(components.saturating_add(1)),
+        parts: each.saturating_mul(parts.fold(parts_per_instance, u32::saturating_add)),
+        parts_per_instance,
         requests_per_instance: u32::try_from(config.reuse.max_concurrent_requests).unwrap_or(u32::MAX),
         max_instance_bytes: config.limits.max_instance_bytes,
     };
@@ -146,44 +147,20 @@ fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartErr
 }
 
 /// Compiles all components side by side.
-async fn load(
-    config: &Config,
-    engine: &Engine,
-    manifest: &Manifest,
-    surroundings: HashMap<String, (Arc<Surroundings>, Arc<Meters>)>,
-) -> Result<Components, StartError> {
-    let mut loading = Vec::new();
-    for (name, (surroundings, meters)) in surroundings {
-        let Some(entry) = manifest.components.get(&name) else {
-            continue;
-        };
-        let (engine, source): (Engine, PathBuf) = (engine.clone(), entry.source.clone());
-        let dependencies = entry.dependencies.clone();
-        let task = tokio::task::spawn_blocking({
-            let name = name.clone();
-            move || engine::load(&engine, &name, &source, &dependencies)
-        });
-        loading.push((name, surroundings, meters, task));
-    }
-    let lanes = Lanes::new();
-    let mut components = Components::new();
-    for (name, surroundings, meters, task) in loading {
-        let wasm = task.await.map_err(|error| StartError::Component {
-            component: name.clone(),
-            reason: format!("loading it failed: {error}"),
-        })??;
-        let title = Arc::clone(&surroundings.component);
-        let pool = Pool::new(wasm, surroundings, lanes.clone(), config, Arc::clone(&meters));
-        let component = Component::new(title, pool, config, meters);
-        components.insert(name, Arc::new(component));
-    }
-    Ok(components)
+async fn load(config: &Config, loader: &Loader) -> Result<Components, StartError> {
+    let versions = loader.recipes().map(async |(name, recipe)| {
+        let version = loader.load(name).await?;
+        let component = Component::new(name, version, config, Arc::clone(recipe.meters()));
+        Ok((name.clone(), Arc::new(component)))
+    });
+    try_join_all(versions).await.map(Components::from_iter)
 }
 
 fn serve(
     config: &Config,
     manifest: Manifest,
     components: Components,
+    loader: Loader,
     listener: TcpListener,
     service_listeners: Vec<(String, TcpListener)>,
 ) -> Result<Host, StartError> {
@@ -206,7 +183,9 @@ fn serve(
         address,
         service_addresses,
         server,
-        _components: components,
+        components,
+        loader,
+        probe_path: config.probe_path.clone(),
     })
 }
 

@@ -1,0 +1,150 @@
+//! Another version of a component takes the place of the one that serves, without a request that is turned away: its file
+//! is compiled in the background, checked as at the start, and asked how it is on an instance of its own; then all new
+//! requests are its own. A file that fails at any of these leaves everything as it is.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use crate::Host;
+use crate::error::SwapError;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What became of a swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// Another version serves.
+    Done,
+    /// The file holds what serves already.
+    Unchanged,
+}
+
+/// How a file looks from outside; `None` if it is not there.
+type Look = Option<(SystemTime, u64)>;
+
+impl Host {
+    /// Has what the component's file holds now serve from now on.
+    ///
+    /// # Errors
+    /// Why it would not do, on one line; what served goes on.
+    pub async fn swap(&self, name: &str) -> Result<Swap, SwapError> {
+        let refused = |reason: String| SwapError {
+            component: name.to_owned(),
+            reason,
+        };
+        let component = self.components.get(name);
+        let component = component.ok_or_else(|| refused("the manifest has none".to_owned()))?;
+        let swapped = match self.loader.load(name).await {
+            Ok(next) => component.swap(next, &self.probe_path).await,
+            Err(error) => Err(error.to_string()),
+        };
+        let sha256 = component.digest();
+        match swapped {
+            Ok(Swap::Done) => tracing::info!(component = name, %sha256, "another version serves"),
+            Ok(Swap::Unchanged) => {}
+            Err(reason) => {
+                component.refuse_swap();
+                tracing::error!(component = name, serves = %sha256, reason, "a version would not do");
+                return Err(refused(reason));
+            }
+        }
+        swapped.map_err(refused)
+    }
+
+    /// The same for all components, one after another. What would not do is in the log.
+    pub async fn swap_all(&self) {
+        for name in self.components.keys() {
+            let _ = self.swap(name).await;
+        }
+    }
+
+    /// Swaps each component whose files have changed and been left alone since, for as long as this is polled.
+    pub async fn watch(&self) {
+        let mut watched: HashMap<&String, Watched> = HashMap::new();
+        for name in self.components.keys() {
+            watched.insert(name, Watched::new(self.loader.files(name)).await);
+        }
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for (name, watched) in &mut watched {
+                if watched.has_settled().await {
+                    // What would not do is in the log, and is not tried again before it changes.
+                    let _ = self.swap(name).await;
+                }
+            }
+        }
+    }
+}
+
+/// The files of one component.
+struct Watched {
+    files: Vec<PathBuf>,
+    /// As they were when they were swapped.
+    swapped: Vec<Look>,
+    /// As they were when they were last looked at.
+    seen: Vec<Look>,
+}
+
+impl Watched {
+    async fn new(files: Vec<PathBuf>) -> Watched {
+        let seen = look(&files).await;
+        Watched {
+            files,
+            swapped: seen.clone(),
+            seen,
+        }
+    }
+
+    /// Whether they changed, and did not change any more between the last two looks: whoever writes them is done.
+    async fn has_settled(&mut self) -> bool {
+        let seen = look(&self.files).await;
+        let is_quiet = seen == self.seen;
+        self.seen = seen;
+        let has_settled = is_quiet && self.seen != self.swapped && self.seen.iter().all(Option::is_some);
+        if has_settled {
+            self.swapped.clone_from(&self.seen);
+        }
+        has_settled
+    }
+}
+
+async fn look(files: &[PathBuf]) -> Vec<Look> {
+    let mut looks = Vec::with_capacity(files.len());
+    for file in files {
+        let found = tokio::fs::metadata(file).await;
+        looks.push(
+            found
+                .ok()
+                .and_then(|found| Some((found.modified().ok()?, found.len()))),
+        );
+    }
+    looks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_that_changed_count_once_they_are_left_alone() {
+        let file = std::env::temp_dir().join(format!("watched-{}", uuid::Uuid::now_v7()));
+        std::fs::write(&file, "one").unwrap();
+        let mut watched = Watched::new(vec![file.clone()]).await;
+        assert!(!watched.has_settled().await);
+        std::fs::write(&file, "another").unwrap();
+        assert!(!watched.has_settled().await, "somebody may be writing");
+        assert!(watched.has_settled().await);
+        assert!(!watched.has_settled().await, "once");
+        std::fs::remove_file(&file).unwrap();
+        assert!(!watched.has_settled().await);
+        assert!(!watched.has_settled().await, "it is not there");
+        std::fs::write(&file, "the third").unwrap();
+        assert!(!watched.has_settled().await);
+        assert!(watched.has_settled().await);
+        std::fs::remove_file(&file).unwrap();
+    }
+}
