@@ -27,6 +27,7 @@ mod signing_keys;
 mod status;
 mod steps;
 mod stock;
+mod swap;
 mod timing;
 mod torture;
 mod traces;
