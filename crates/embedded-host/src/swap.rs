@@ -42,15 +42,18 @@ impl Host {
         };
         let sha256 = component.digest();
         match swapped {
-            Ok(Swap::Done) => tracing::info!(component = name, %sha256, "another version serves"),
-            Ok(Swap::Unchanged) => {}
+            Ok(swap) => {
+                if swap == Swap::Done {
+                    tracing::info!(component = name, %sha256, "another version serves");
+                }
+                Ok(swap)
+            }
             Err(reason) => {
                 component.refuse_swap();
                 tracing::error!(component = name, serves = %sha256, reason, "a version would not do");
-                return Err(refused(reason));
+                Err(refused(reason))
             }
         }
-        swapped.map_err(refused)
     }
 
     /// The same for all components, one after another. What would not do is in the log.
