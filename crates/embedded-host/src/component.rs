@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crash_points::{Point, reached};
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::Body;
@@ -96,7 +96,7 @@ impl Component {
 
     /// Asks an instance of a version that does not serve yet how it is.
     async fn probe(&self, version: &Version, path: &str) -> Result<(), String> {
-        let request = Request::get(path).body(());
+        let request = Request::get(path).header(HOST, "localhost").body(());
         let (mut parts, ()) = request.map_err(|error| error.to_string())?.into_parts();
         headers::prepare(&mut parts, RouteHeaders::everything(), path, &headers::CHAINED)?;
         let deadline = Instant::now() + self.limits.request_timeout.min(PROBE_TIMEOUT);

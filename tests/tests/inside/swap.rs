@@ -205,11 +205,7 @@ async fn a_file_that_would_not_do_leaves_what_serves_alone() -> Result<()> {
         .await?;
         anybody.get("/api/catalog/flowers?limit=5").await?.expect(200)?;
     }
-    let serves = swappable.sample(
-        "embedded_host_version",
-        &[("component", "catalog"), ("sha256", &sha256(&good))],
-    );
-    assert_eq!(serves.await?, Some(1.0));
+    swappable.await_version("catalog", &sha256(&good)).await?;
     assert_eq!(swappable.swaps("catalog", "done").await?, 0.0);
     let log = swappable.shop.whole_log("host")?;
     let lines = log.lines().filter(|line| line.contains("a version would not do"));
