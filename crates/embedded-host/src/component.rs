@@ -24,7 +24,6 @@ use crate::life;
 use crate::meters::Meters;
 use crate::pool::{Class, Refusal};
 use crate::problem::{Origin, Problem, full};
-use crate::swap::Swap;
 use crate::trace::{self, ClientTraces};
 use crate::version::{Version, Versions};
 
@@ -72,17 +71,14 @@ impl Component {
         }
     }
 
-    /// Has `next` serve from now on, if it is another version than the one that does, and is well.
+    /// Has `next` serve from now on, if it is well.
     ///
     /// # Errors
     /// Why it would not do, on one line; then nothing has changed.
-    pub(crate) async fn swap(&self, next: Version, probe_path: &str) -> Result<Swap, String> {
-        if next.digest == self.versions.current().digest {
-            return Ok(Swap::Unchanged);
-        }
+    pub(crate) async fn swap(&self, next: Version, probe_path: &str) -> Result<(), String> {
         self.probe(&next, probe_path).await?;
         self.versions.replace(next);
-        Ok(Swap::Done)
+        Ok(())
     }
 
     /// A version would not do.

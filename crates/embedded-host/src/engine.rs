@@ -106,13 +106,14 @@ impl fmt::Display for Digest {
 }
 
 /// Compiles a component with its dependencies, or takes it from the cache, and checks that everything it imports is
-/// there. Blocks.
+/// there. Nothing if what is there is `known`. Blocks.
 pub(crate) fn load(
     engine: &Engine,
     name: &str,
     source: &Path,
     dependencies: &[Dependency],
-) -> Result<(ServicePre<Guest>, Digest), StartError> {
+    known: Option<Digest>,
+) -> Result<Option<(ServicePre<Guest>, Digest)>, StartError> {
     let failed = |reason: String| StartError::Component {
         component: name.to_owned(),
         reason,
@@ -121,12 +122,15 @@ pub(crate) fn load(
         .map_err(|error| failed(format!("cannot read {}: {error}", source.display())))?;
     let bytes = compose(name, bytes, dependencies).map_err(failed)?;
     let digest = Digest(Sha256::digest(&bytes).into());
+    if known == Some(digest) {
+        return Ok(None);
+    }
     let refused = |error: wasmtime::Error| failed(format!("{}: {}", source.display(), one_line(&error)));
     let wasm = Wasm::new(engine, bytes).map_err(refused)?;
     let mut linker = Linker::new(engine);
     imports::link(&mut linker).map_err(refused)?;
     let instance = linker.instantiate_pre(&wasm).map_err(refused)?;
-    Ok((ServicePre::new(instance).map_err(refused)?, digest))
+    Ok(Some((ServicePre::new(instance).map_err(refused)?, digest)))
 }
 
 fn one_line(error: &wasmtime::Error) -> String {

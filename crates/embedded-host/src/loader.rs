@@ -9,7 +9,7 @@ use wasmtime::Engine;
 
 use crate::config::Config;
 use crate::dependencies::Dependency;
-use crate::engine;
+use crate::engine::{self, Digest};
 use crate::error::StartError;
 use crate::imports::Surroundings;
 use crate::lane::Lanes;
@@ -79,11 +79,15 @@ impl Loader {
     }
 
     /// Compiles what a component's files hold now, in the background, and checks that it imports and exports what it may
-    /// and must.
+    /// and must. Nothing if that is `known`.
     ///
     /// # Errors
     /// What is wrong with the files, on one line.
-    pub(crate) async fn load(&self, name: &str) -> Result<Version, StartError> {
+    pub(crate) async fn load(
+        &self,
+        name: &str,
+        known: Option<Digest>,
+    ) -> Result<Option<Version>, StartError> {
         let failed = |reason: String| StartError::Component {
             component: name.to_owned(),
             reason,
@@ -98,13 +102,14 @@ impl Loader {
             .ok_or_else(|| failed("the manifest has none".to_owned()))?
             .clone();
         let (engine, name) = (self.engine.clone(), name.to_owned());
-        let task = tokio::task::spawn_blocking(move || engine::load(&engine, &name, &source, &dependencies));
-        let (wasm, digest) = task
+        let task =
+            tokio::task::spawn_blocking(move || engine::load(&engine, &name, &source, &dependencies, known));
+        let loaded = task
             .await
             .map_err(|error| failed(format!("loading it failed: {error}")))??;
-        Ok(Version {
+        Ok(loaded.map(|(wasm, digest)| Version {
             digest,
             pool: Pool::new(wasm, surroundings, self.lanes.clone(), &self.config, meters),
-        })
+        }))
     }
 }

@@ -149,11 +149,14 @@ fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartErr
 /// Compiles all components side by side.
 async fn load(config: &Config, loader: &Loader) -> Result<Components, StartError> {
     let versions = loader.recipes().map(async |(name, recipe)| {
-        let version = loader.load(name).await?;
-        let component = Component::new(name, version, config, Arc::clone(recipe.meters()));
-        Ok((name.clone(), Arc::new(component)))
+        let version = loader.load(name, None).await?;
+        Ok(version.map(|version| {
+            let component = Component::new(name, version, config, Arc::clone(recipe.meters()));
+            (name.clone(), Arc::new(component))
+        }))
     });
-    try_join_all(versions).await.map(Components::from_iter)
+    let loaded = try_join_all(versions).await?;
+    Ok(loaded.into_iter().flatten().collect())
 }
 
 fn serve(

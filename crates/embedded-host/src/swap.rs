@@ -36,8 +36,9 @@ impl Host {
         };
         let component = self.components.get(name);
         let component = component.ok_or_else(|| refused("the manifest has none".to_owned()))?;
-        let swapped = match self.loader.load(name).await {
-            Ok(next) => component.swap(next, &self.probe_path).await,
+        let swapped = match self.loader.load(name, Some(component.digest())).await {
+            Ok(Some(next)) => component.swap(next, &self.probe_path).await.map(|()| Swap::Done),
+            Ok(None) => Ok(Swap::Unchanged),
             Err(error) => Err(error.to_string()),
         };
         let sha256 = component.digest();
@@ -86,7 +87,7 @@ impl Host {
 /// The files of one component.
 struct Watched {
     files: Vec<PathBuf>,
-    /// As they were when they were swapped.
+    /// As they were when they were swapped; at first nobody knows whether they still are what serves.
     swapped: Vec<Look>,
     /// As they were when they were last looked at.
     seen: Vec<Look>,
@@ -94,11 +95,10 @@ struct Watched {
 
 impl Watched {
     async fn new(files: Vec<PathBuf>) -> Watched {
-        let seen = look(&files).await;
         Watched {
+            seen: look(&files).await,
             files,
-            swapped: seen.clone(),
-            seen,
+            swapped: Vec::new(),
         }
     }
 
@@ -137,6 +137,7 @@ mod tests {
         let file = std::env::temp_dir().join(format!("watched-{}", uuid::Uuid::now_v7()));
         std::fs::write(&file, "one").unwrap();
         let mut watched = Watched::new(vec![file.clone()]).await;
+        assert!(watched.has_settled().await, "it may have changed before");
         assert!(!watched.has_settled().await);
         std::fs::write(&file, "another").unwrap();
         assert!(!watched.has_settled().await, "somebody may be writing");
