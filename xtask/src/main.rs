@@ -8,6 +8,7 @@ mod builds;
 mod checkout;
 mod checks;
 mod interrupt;
+mod manifests;
 mod process;
 mod programs;
 mod progress;
@@ -69,6 +70,8 @@ enum Task {
     Ci,
     /// Build the WebAssembly components only
     Components,
+    /// Write a Spin manifest for each service alone, to `target/manifests/`
+    Manifests,
     /// Write the API's descriptions anew, as the code has them
     Describe,
     /// For tests: do something to one of the private servers
@@ -132,6 +135,7 @@ fn run(cli: &Cli) -> Result<()> {
         Task::Bench(bench) => checks::bench(&checkout, bench),
         Task::Ci => checks::ci(&checkout),
         Task::Components => builds::components(&checkout),
+        Task::Manifests => manifests::write(&checkout),
         Task::Describe => checks::describe(&checkout),
         Task::Server(server) => server.run(&checkout),
     }
