@@ -157,7 +157,7 @@ async fn dispatch(
     let port = authority.port_u16();
     let mut span = trace::calls(&surroundings.component, &mut request);
     let answer = match host.strip_suffix(CHAINING_SUFFIX) {
-        // Chaining has no ports in Spin either; a grant for another one leads nowhere.
+        // Spin looks at no port here. A component has none, so a grant for another one leads nowhere.
         Some(_) if port.is_some_and(|port| port != 80) => Err(Error::DestinationNotFound),
         Some(name) => surroundings.http.chain(request, name).await,
         None => surroundings.http.send(request, options).await,
