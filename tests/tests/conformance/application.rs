@@ -168,9 +168,9 @@ fn in_spin(spin: &str, manifest: &Path, folder: &Path) -> Command {
     let mut command = Command::new(spin);
     command
         .current_dir(root())
-        .args(["up", "--quiet", "--from"])
+        .args(["up", "--from"])
         .arg(manifest)
-        .arg("--state-dir")
+        .args(["--quiet", "--state-dir"])
         .arg(folder)
         .arg("--log-dir")
         .arg(folder.join("logs"));

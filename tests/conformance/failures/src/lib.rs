@@ -21,11 +21,11 @@ pub async fn handle(request: Request) -> impl IntoResponse {
         "/error" => return Err(Error::other("on purpose")),
         "/short" => with_length("100", Said::text("abc")),
         "/long" => with_length("1", Said::text("abc")),
-        "/stuck" => with_length("10", Said::Nothing),
-        "/silent" => Response::new(Said::Nothing),
+        "/stuck" => with_length("10", Said::silence()),
+        "/silent" => Response::new(Said::silence()),
         "/protocol" => with_status(StatusCode::SWITCHING_PROTOCOLS),
         "/sleep" => {
-            spin_sdk::time::sleep(Duration::from_secs(3_600)).await;
+            sleep().await;
             Response::new(Said::text("at last"))
         }
         _ => Response::new(Said::text("well")),
@@ -36,13 +36,17 @@ pub async fn handle(request: Request) -> impl IntoResponse {
 pub enum Said {
     /// What is left of it.
     Text(Option<Bytes>),
-    /// It never comes.
-    Nothing,
+    /// It comes when nobody waits any more.
+    Silence(Pin<Box<dyn Future<Output = ()>>>),
 }
 
 impl Said {
     fn text(text: impl Into<Bytes>) -> Said {
         Said::Text(Some(text.into()))
+    }
+
+    fn silence() -> Said {
+        Said::Silence(Box::pin(sleep()))
     }
 }
 
@@ -52,11 +56,11 @@ impl Body for Said {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Said::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Said::Nothing => Poll::Pending,
+            Said::Silence(sleep) => sleep.as_mut().poll(cx).map(|()| None),
         }
     }
 }
@@ -72,6 +76,11 @@ fn with_status(status: StatusCode) -> Response<Said> {
     let mut response = Response::new(Said::text(""));
     *response.status_mut() = status;
     response
+}
+
+/// Longer than anybody waits.
+async fn sleep() {
+    spin_sdk::time::sleep(Duration::from_secs(3_600)).await;
 }
 
 /// Uses up the stack.
