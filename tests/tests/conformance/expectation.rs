@@ -80,19 +80,15 @@ impl Case {
         self.expect.check_itself()?;
         if let Some(spin) = &self.spin {
             ensure!(spin.reason.is_some(), "no reason why Spin differs");
-            if !spin.is_left_out {
-                spin.check_itself()?;
-            }
+            spin.check_itself()?;
         }
         Ok(())
     }
 
-    /// `None` if that host is not asked.
-    pub(crate) fn expected_of(&self, host: Host) -> Option<&Expected> {
+    pub(crate) fn expected_of(&self, host: Host) -> &Expected {
         match (&self.spin, host) {
-            (Some(spin), Host::Spin) if spin.is_left_out => None,
-            (Some(spin), Host::Spin) => Some(spin),
-            _ => Some(&self.expect),
+            (Some(spin), Host::Spin) => spin,
+            _ => &self.expect,
         }
     }
 }
@@ -123,9 +119,6 @@ impl Values {
 pub(crate) struct Expected {
     /// Why Spin differs.
     reason: Option<String>,
-    /// It cannot be asked.
-    #[serde(default, rename = "left_out")]
-    is_left_out: bool,
     status: Option<u16>,
     #[serde(default)]
     headers: BTreeMap<String, Values>,

@@ -99,9 +99,7 @@ async fn check(test: &str) -> Result<()> {
 }
 
 async fn check_case(application: &Application, client: &Client, case: &Case) -> Result<()> {
-    let Some(expected) = case.expected_of(application.host) else {
-        return Ok(());
-    };
+    let expected = case.expected_of(application.host);
     tokio::time::sleep(Duration::from_millis(case.after_ms)).await;
     let mut answers = Vec::new();
     for _ in 0..case.times {

@@ -305,6 +305,26 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_the_server_has_the_words_that_it_has_in_spin() {
+        for (sent, expected) in [
+            ("-WRONGTYPE not a set\r\n", "WRONGTYPE: not a set"),
+            (
+                "-NOSCRIPT no such script\r\n",
+                "An error was signalled by the server - NoScriptError: no such script",
+            ),
+            (
+                "-ERR unknown command\r\n",
+                "An error was signalled by the server - ResponseError: unknown command",
+            ),
+        ] {
+            let Ok(Value::ServerError(error)) = redis::parse_redis_value(sent.as_bytes()) else {
+                panic!("{sent} is no error");
+            };
+            assert_eq!(in_words(&RedisError::from(error)), expected);
+        }
+    }
+
+    #[test]
     fn a_map_is_no_answer() {
         assert!(Flattened::from_redis_value(Value::Map(Vec::new())).is_err());
     }

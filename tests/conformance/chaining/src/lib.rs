@@ -71,7 +71,7 @@ async fn show(request: Request) -> String {
         // The last one is the host's own.
         let last = parts.headers.get_all(name).iter().next_back();
         let last = last.map_or("-".into(), |value| String::from_utf8_lossy(value.as_bytes()));
-        lines.push(format!("{name}: {last}"));
+        lines.push(format!("{name}: \"{last}\""));
     }
     let body = body.bytes().await.unwrap_or_default();
     lines.push(String::from_utf8_lossy(&body).into_owned());

@@ -16,7 +16,7 @@ pub async fn handle(request: Request) -> impl IntoResponse {
             if name == "spin-client-addr" {
                 value = without_port(&value);
             }
-            lines.push(format!("{name}: {value}"));
+            lines.push(format!("{name}: \"{value}\""));
         }
     }
     lines.join("\n")
