@@ -35,6 +35,10 @@ pub(crate) struct Test {
     #[arg(long, value_enum, conflicts_with = "against")]
     topology: Option<Topology>,
 
+    /// Run the conformance tests, and only those, in the `spin` on PATH instead of the embedded host
+    #[arg(long, conflicts_with = "against")]
+    spin: bool,
+
     /// Have Schemathesis draw other requests
     #[arg(long, value_name = "NUMBER", default_value_t = SCHEMATHESIS_SEED)]
     schemathesis_seed: u64,
@@ -248,6 +252,9 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     if let Some(url) = &test.against {
         return test_against(checkout, url, &test.filter);
     }
+    if test.spin {
+        return test_in_spin(checkout, &test.filter);
+    }
     let mut ground = Ground::lay(checkout, "test")?;
     builds::components_and_guests(checkout)?;
     builds::tests(checkout)?;
@@ -312,6 +319,30 @@ fn test_against(checkout: &Checkout, url: &str, filter: &[String]) -> Result<()>
     command
         .env("SHOP_TEST_BASE_URL", url)
         .env("SHOP_TEST_XTASK", checkout.xtask());
+    pass(command)
+}
+
+/// The guests of `tests/conformance`, served by Spin: what is expected of the embedded host, asked of its model.
+fn test_in_spin(checkout: &Checkout, filter: &[String]) -> Result<()> {
+    let spin = on_path("spin")
+        .context("there is no `spin` on PATH: https://spinframework.dev says how to install it")?;
+    let ground = Ground::lay(checkout, "test")?;
+    builds::components_and_guests(checkout)?;
+    ground.servers.await_all(&[Kind::Postgres, Kind::Redis])?;
+    let mut command = cargo(checkout);
+    command
+        .args([
+            "test",
+            "--locked",
+            "--release",
+            "--workspace",
+            "--test",
+            "conformance",
+            "--",
+        ])
+        .args(filter);
+    ground.describe(&mut command)?;
+    command.env("SHOP_TEST_SPIN", spin);
     pass(command)
 }
 
@@ -427,6 +458,7 @@ pub(crate) fn ci(checkout: &Checkout) -> Result<()> {
         &Test {
             against: None,
             topology: None,
+            spin: false,
             schemathesis_seed: SCHEMATHESIS_SEED,
             filter: Vec::new(),
         },

@@ -2,6 +2,7 @@
 //! answered by that component in this process; everything else goes out over pooled connections, without TLS.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use crash_points::{Point, reached, through};
 use http::header::{CONNECTION, HOST};
 use http::{HeaderName, Request, Response};
 use http_body_util::BodyExt;
-use hyper_util::client::legacy::Client as NetworkClient;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as NetworkClient, Error as NetworkError};
 use hyper_util::rt::TokioExecutor;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -69,6 +70,10 @@ impl Client {
         let sent = through(Point::HostCalled, self.network.request(request));
         match tokio::time::timeout(patience, sent).await {
             Ok(Ok(response)) => Ok(response.map(|body| body.map_err(Error::Hyper).boxed_unsync())),
+            Ok(Err(error)) if is_about_the_name(&error) => Err(Error::DnsError {
+                rcode: Some("address not available".to_owned()),
+                info_code: Some(0),
+            }),
             Ok(Err(error)) if error.is_connect() => Err(Error::ConnectionRefused),
             Ok(Err(_)) => Err(Error::HttpProtocolError),
             Err(_) => Err(Error::ConnectionReadTimeout),
@@ -95,6 +100,13 @@ impl Client {
         reached(Point::HostCalled);
         Ok(answer)
     }
+}
+
+/// Whether the host's name has no address. hyper's client says so in words alone.
+fn is_about_the_name(error: &NetworkError) -> bool {
+    error
+        .source()
+        .is_some_and(|source| source.to_string().starts_with("dns error"))
 }
 
 /// The outgoing half of one instance.
