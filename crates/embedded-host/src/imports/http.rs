@@ -22,6 +22,9 @@ use crate::trace;
 
 /// The host of a chained call is `<component>` and this.
 const CHAINING_SUFFIX: &str = ".spin.internal";
+/// How long connecting may take, over all addresses of a name, each of which gets an equal part: one that swallows
+/// everything would otherwise cost the whole time of the request, and the next one would never be tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server may take to begin its answer where the guest says nothing, as in Spin.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -44,6 +47,7 @@ impl Client {
     pub(crate) fn new(neighbours: Neighbours) -> Client {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let network = NetworkClient::builder(TokioExecutor::new()).build(connector);
         Client { network, neighbours }
     }
