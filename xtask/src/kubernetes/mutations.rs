@@ -68,6 +68,19 @@ fn mutations() -> Vec<Mutation> {
             "/spec/selector/matchLabels/app.kubernetes.io~1name",
             json!("nobody"),
         ),
+        put("Deployment auth", "/metadata/name", json!("catalog")),
+        put("Deployment bridge", at("/env/3/name"), json!("ANOTHER_PASSWORD")),
+        without("Job migrate", "/spec/template/spec/volumes/0/secret/items"),
+        put(
+            "Deployment",
+            "/spec/template/spec/topologySpreadConstraints/0/labelSelector/matchLabels/app.kubernetes.io~1part-of",
+            json!("nobody"),
+        ),
+        put(
+            "ExternalSecret flower-shop-migrate",
+            "/spec/target/template/data/passwords.toml",
+            json!("auth = {{ .auth_postgres_password }}"),
+        ),
         // Closed pods.
         without("Deployment", "/spec/template/spec/securityContext/runAsNonRoot"),
         put(
@@ -88,6 +101,14 @@ fn mutations() -> Vec<Mutation> {
         without("Deployment", at("/resources/limits/memory")),
         without("Job", at("/resources/limits/cpu")),
         put("Deployment", at("/image"), json!("flower-shop:latest")),
+        without("Deployment", "/spec/template/spec/enableServiceLinks"),
+        without("StatefulSet", at("/resources/requests/memory")),
+        put("StatefulSet", at("/securityContext/privileged"), json!(true)),
+        put(
+            "Deployment",
+            "/spec/template/spec/initContainers",
+            json!([{"name": "any", "image": "any:1"}]),
+        ),
         // Variables.
         put(
             "Deployment gateway",
