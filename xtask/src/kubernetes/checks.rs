@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::arrows;
 use super::rendering::{Pod, Rendering, fields, list, selects, text, title};
+use crate::checkout::Checkout;
 
 const NAMESPACE: &str = "flower-shop";
 /// Whose names are the cluster's, not a namespace's.
@@ -17,7 +18,7 @@ const OF_THE_CLUSTER: [&str; 1] = ["Namespace"];
 
 /// What a rendering is held against.
 pub(super) struct Facts {
-    /// The variables of `spin.toml` that a component reads, and whether they must be given in a cluster.
+    /// The variables that each service's own manifest has, and whether they must be given in a cluster.
     variables: BTreeMap<String, BTreeMap<String, bool>>,
     /// The Secrets that `make-secrets` prints.
     pub(super) secrets: Vec<Value>,
@@ -26,37 +27,40 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn read(root: &Path, secrets: Vec<Value>) -> Result<Self> {
-        let manifest = fs::read_to_string(root.join("spin.toml")).context("cannot read spin.toml")?;
-        let manifest: toml::Table = manifest.parse().context("spin.toml")?;
-        let folders = fs::read_dir(root.join("migrations")).context("cannot read migrations")?;
-        let logins = folders
-            .flatten()
-            .filter(|entry| entry.path().is_dir())
-            .filter_map(|entry| entry.file_name().into_string().ok());
+    /// From the checkout, where the services' manifests have been written.
+    pub(super) fn read(checkout: &Checkout, secrets: Vec<Value>) -> Result<Self> {
+        let mut variables = BTreeMap::new();
+        for manifest in entries_of(&checkout.target().join("manifests"))? {
+            let text = fs::read_to_string(&manifest)
+                .with_context(|| format!("cannot read {}", manifest.display()))?;
+            let table: toml::Table = text.parse().with_context(|| manifest.display().to_string())?;
+            let declared = table.get("variables").and_then(toml::Value::as_table);
+            let read = declared
+                .into_iter()
+                .flatten()
+                .map(|(name, variable)| (name.clone(), must_be_given(variable)));
+            let component = manifest.file_stem().unwrap_or_default().to_string_lossy();
+            variables.insert(component.into_owned(), read.collect());
+        }
+        ensure!(
+            variables.contains_key("gateway"),
+            "there are no manifests of services"
+        );
+        let logins = entries_of(&checkout.root().join("migrations"))?;
+        let logins = logins
+            .iter()
+            .filter_map(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()));
         Ok(Self {
-            variables: variables(&manifest).context("spin.toml has no components with variables")?,
+            variables,
             secrets,
             logins: logins.collect(),
         })
     }
 }
 
-/// What each component reads.
-fn variables(manifest: &toml::Table) -> Option<BTreeMap<String, BTreeMap<String, bool>>> {
-    let declared = manifest.get("variables")?.as_table()?;
-    let mut found = BTreeMap::new();
-    for (name, component) in manifest.get("component")?.as_table()? {
-        let values = component.get("variables")?.as_table()?.values();
-        let grants = component.get("allowed_outbound_hosts")?.as_array()?;
-        let texts = values.chain(grants).filter_map(toml::Value::as_str);
-        let read = texts.flat_map(templates).map(|variable| {
-            let given = declared.get(variable).is_none_or(must_be_given);
-            (variable.to_owned(), given)
-        });
-        found.insert(name.clone(), read.collect());
-    }
-    Some(found)
+fn entries_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
 }
 
 /// The names in `{{ … }}`.
@@ -68,7 +72,7 @@ fn templates(text: &str) -> impl Iterator<Item = &str> {
 /// Whether it has no default, or one that leads nowhere in a cluster.
 fn must_be_given(variable: &toml::Value) -> bool {
     let default = variable.get("default").and_then(toml::Value::as_str);
-    default.is_none_or(|value| value.contains("://127.0.0.1") || value.contains(".spin.internal"))
+    default.is_none_or(|value| value.contains("://127.0.0.1"))
 }
 
 /// Everything that is amiss, a line each.

@@ -19,6 +19,7 @@ use self::checks::Facts;
 use self::mutations::Tried;
 use self::rendering::Rendering;
 use crate::checkout::{Checkout, create_folder};
+use crate::manifests;
 use crate::progress::Step;
 use crate::python::Tools;
 use crate::run::Run;
@@ -37,6 +38,7 @@ const NO_SCHEMA: &str = "Couldn't find schema";
 /// # Errors
 /// One line for each thing that is amiss.
 pub(crate) fn check(checkout: &Checkout) -> Result<()> {
+    manifests::write(checkout)?;
     let programs = TOOLS.find_or_install(checkout)?;
     let folder = checkout.root().join("deploy/kubernetes");
     let step = Step::start("checking what Kubernetes is told");
@@ -44,7 +46,7 @@ pub(crate) fn check(checkout: &Checkout) -> Result<()> {
         &mut Command::new(folder.join("make-secrets")),
         "make-secrets cannot be run",
     )?;
-    let facts = Facts::read(checkout.root(), rendering::documents(&made)?)?;
+    let facts = Facts::read(checkout, rendering::documents(&made)?)?;
     let rendered = checkout.target().join("kubernetes");
     create_folder(&rendered)?;
     let mut findings = Vec::new();
