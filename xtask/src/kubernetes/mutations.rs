@@ -13,15 +13,23 @@ use super::shapes;
 /// there instead; nothing removes it.
 struct Mutation {
     of: &'static str,
-    at: &'static str,
+    at: String,
     to: Option<Value>,
 }
 
 fn mutations() -> Vec<Mutation> {
-    let put = |of, at, to| Mutation { of, at, to: Some(to) };
-    let without = |of, at| Mutation { of, at, to: None };
+    let put = |of, at: &str, to| Mutation {
+        of,
+        at: at.to_owned(),
+        to: Some(to),
+    };
+    let without = |of, at: &str| Mutation {
+        of,
+        at: at.to_owned(),
+        to: None,
+    };
     let container = "/spec/template/spec/containers/0";
-    let at = |path: &str| -> &'static str { format!("{container}{path}").leak() };
+    let at = |path: &str| format!("{container}{path}");
     vec![
         // Names.
         without("ServiceAccount flower-shop", ""),
@@ -33,17 +41,17 @@ fn mutations() -> Vec<Mutation> {
         without("ServiceAccount vault", ""),
         put(
             "Deployment",
-            at("/env/3/valueFrom"),
+            &at("/env/3/valueFrom"),
             json!({"secretKeyRef": {"name": "flower-shop", "key": "nothing"}}),
         ),
         put(
             "Deployment bridge",
-            at("/env/1/value"),
+            &at("/env/1/value"),
             json!("ordering=http://nobody"),
         ),
         put(
             "Deployment bridge",
-            at("/env/1/value"),
+            &at("/env/1/value"),
             json!("ordering=http://ordering:81"),
         ),
         put("Deployment", "/metadata/namespace", json!("default")),
@@ -69,7 +77,7 @@ fn mutations() -> Vec<Mutation> {
             json!("nobody"),
         ),
         put("Deployment auth", "/metadata/name", json!("catalog")),
-        put("Deployment bridge", at("/env/3/name"), json!("ANOTHER_PASSWORD")),
+        put("Deployment bridge", &at("/env/3/name"), json!("ANOTHER_PASSWORD")),
         without("Job migrate", "/spec/template/spec/volumes/0/secret/items"),
         put(
             "Deployment",
@@ -90,20 +98,20 @@ fn mutations() -> Vec<Mutation> {
         ),
         without("Deployment", "/spec/template/spec/securityContext/seccompProfile"),
         without("Job", "/spec/template/spec/automountServiceAccountToken"),
-        without("StatefulSet", at("/securityContext/readOnlyRootFilesystem")),
-        without("Deployment", at("/securityContext/allowPrivilegeEscalation")),
-        without("Deployment", at("/securityContext/capabilities/drop/0")),
+        without("StatefulSet", &at("/securityContext/readOnlyRootFilesystem")),
+        without("Deployment", &at("/securityContext/allowPrivilegeEscalation")),
+        without("Deployment", &at("/securityContext/capabilities/drop/0")),
         put(
             "Deployment",
-            at("/securityContext/capabilities/add"),
+            &at("/securityContext/capabilities/add"),
             json!(["NET_ADMIN"]),
         ),
-        without("Deployment", at("/resources/limits/memory")),
-        without("Job", at("/resources/limits/cpu")),
-        put("Deployment", at("/image"), json!("flower-shop:latest")),
+        without("Deployment", &at("/resources/limits/memory")),
+        without("Job", &at("/resources/limits/cpu")),
+        put("Deployment", &at("/image"), json!("flower-shop:latest")),
         without("Deployment", "/spec/template/spec/enableServiceLinks"),
-        without("StatefulSet", at("/resources/requests/memory")),
-        put("StatefulSet", at("/securityContext/privileged"), json!(true)),
+        without("StatefulSet", &at("/resources/requests/memory")),
+        put("StatefulSet", &at("/securityContext/privileged"), json!(true)),
         put(
             "Deployment",
             "/spec/template/spec/initContainers",
@@ -112,7 +120,7 @@ fn mutations() -> Vec<Mutation> {
         // Variables.
         put(
             "Deployment gateway",
-            at("/env/0/name"),
+            &at("/env/0/name"),
             json!("SPIN_VARIABLE_NOTHING"),
         ),
         put("SpinApp", "/spec/variables/0/name", json!("nothing")),
@@ -135,7 +143,7 @@ fn mutations() -> Vec<Mutation> {
             json!({"service": {"name": "payment", "port": {"number": 80}}}),
         ),
         put("Service", "/spec/type", json!("LoadBalancer")),
-        put("Deployment", at("/ports/0/hostPort"), json!(8000)),
+        put("Deployment", &at("/ports/0/hostPort"), json!(8000)),
         put("Deployment", "/spec/template/spec/hostNetwork", json!(true)),
         // Scaling.
         put(
