@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::addresses::Addresses;
 use crate::builds;
 use crate::checkout::Checkout;
+use crate::kubernetes;
 use crate::manifests;
 use crate::process::Process;
 use crate::programs::{self, Need, on_path};
@@ -439,6 +440,7 @@ pub(crate) fn ci(checkout: &Checkout) -> Result<()> {
     }
     step.done();
     deny(checkout)?;
+    kubernetes::check(checkout)?;
     let step = Step::start("linting");
     let mut clippy = cargo(checkout);
     // In release, to share build scripts and procedural macros with the build of the tests.

@@ -8,10 +8,12 @@ mod builds;
 mod checkout;
 mod checks;
 mod interrupt;
+mod kubernetes;
 mod manifests;
 mod process;
 mod programs;
 mod progress;
+mod python;
 mod run;
 mod schemathesis;
 mod secrets;
@@ -66,12 +68,14 @@ enum Task {
     Chaos(checks::Chaos),
     /// Measure the shop, on fresh servers of its own
     Bench(checks::Bench),
-    /// All that guards `main`: format, lints, dependencies, tests
+    /// All that guards `main`: format, lints, dependencies, deployment, tests
     Ci,
     /// Build the WebAssembly components only
     Components,
     /// Write a Spin manifest for each service alone, to `target/manifests/`
     Manifests,
+    /// Render and check what `deploy/kubernetes` tells a cluster
+    Kubernetes,
     /// Write the API's descriptions anew, as the code has them
     Describe,
     /// For tests: do something to one of the private servers
@@ -135,6 +139,7 @@ fn run(cli: &Cli) -> Result<()> {
         Task::Bench(bench) => checks::bench(&checkout, bench),
         Task::Ci => checks::ci(&checkout),
         Task::Components => builds::components(&checkout),
+        Task::Kubernetes => kubernetes::check(&checkout),
         Task::Manifests => manifests::write(&checkout),
         Task::Describe => checks::describe(&checkout),
         Task::Server(server) => server.run(&checkout),
