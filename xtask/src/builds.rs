@@ -35,10 +35,18 @@ pub(crate) fn components_and_guests(checkout: &Checkout) -> Result<()> {
     wasm(checkout, step, &[COMPONENTS, GUESTS, CONFORMANCE])
 }
 
-fn wasm(checkout: &Checkout, step: &str, folders: &[Packages]) -> Result<()> {
-    let wasm = Wasm::find_or_install(checkout)?;
-    let step = Step::start(step);
-    let mut command = wasm.cargo(checkout)?;
+/// Builds what stands for the next release of two components, to `target/next-release/wasm32-wasip2/wasm/*.wasm`.
+pub(crate) fn next_release(checkout: &Checkout) -> Result<()> {
+    let mut command = build_wasm(checkout)?;
+    let step = Step::start("building two components of the next release");
+    command.env("CARGO_TARGET_DIR", checkout.target().join("next-release"));
+    command.args(["--features", "contracts/next-release"]);
+    command.args(["--package", "ordering", "--package", "payment"]);
+    build(checkout, step, command, "next-release")
+}
+
+fn build_wasm(checkout: &Checkout) -> Result<Command> {
+    let mut command = Wasm::find_or_install(checkout)?.cargo(checkout)?;
     command.args([
         "build",
         "--locked",
@@ -47,6 +55,12 @@ fn wasm(checkout: &Checkout, step: &str, folders: &[Packages]) -> Result<()> {
         "--target",
         "wasm32-wasip2",
     ]);
+    Ok(command)
+}
+
+fn wasm(checkout: &Checkout, step: &str, folders: &[Packages]) -> Result<()> {
+    let mut command = build_wasm(checkout)?;
+    let step = Step::start(step);
     for (folder, prefix) in folders {
         for name in folder_names(checkout, folder)? {
             command.args(["--package", &format!("{prefix}{name}")]);

@@ -258,6 +258,7 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     }
     let mut ground = Ground::lay(checkout, "test")?;
     builds::components_and_guests(checkout)?;
+    builds::next_release(checkout)?;
     builds::tests(checkout)?;
     manifests::write(checkout)?;
     let schemathesis = schemathesis::find_or_install(checkout)?;
