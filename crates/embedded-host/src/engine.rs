@@ -45,6 +45,9 @@ pub(crate) fn start(totals: &Totals, cache_dir: Option<&Path>) -> Result<Engine,
     config
         .wasm_component_model_async(true)
         .epoch_interruption(true)
+        // A core for each component: at the start they are compiled side by side, and later a swap leaves the other cores
+        // to those who are served.
+        .parallel_compilation(false)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(totals)));
     if let Some(folder) = cache_dir {
         // The cache wants an absolute folder.
