@@ -8,9 +8,12 @@ mod builds;
 mod checkout;
 mod checks;
 mod interrupt;
+mod lints;
 mod process;
 mod programs;
 mod progress;
+mod python;
+mod release;
 mod run;
 mod schemathesis;
 mod secrets;
@@ -18,6 +21,7 @@ mod servers;
 mod shop;
 mod toolchain;
 mod up;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -48,7 +52,7 @@ otherwise starts private ones that keep all they have under `.shop/`:
 /// The flower shop, on this machine
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", styles = STYLES, after_help = EXAMPLES, disable_help_subcommand = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Task,
 }
@@ -67,8 +71,16 @@ enum Task {
     Bench(checks::Bench),
     /// All that guards `main`: format, lints, dependencies, tests
     Ci,
+    /// Check the format, the workflows and what clippy finds, or some of them
+    Lint(lints::Lint),
+    /// Check the dependencies: advisories, licences, sources
+    Deps,
+    /// Build the components and the native programs
+    Build,
     /// Build the WebAssembly components only
     Components,
+    /// What a release is made of: each part of it by itself
+    Release(release::Release),
     /// Write the API's descriptions anew, as the code has them
     Describe,
     /// For tests: do something to one of the private servers
@@ -131,7 +143,11 @@ fn run(cli: &Cli) -> Result<()> {
         Task::Chaos(chaos) => checks::chaos(&checkout, chaos),
         Task::Bench(bench) => checks::bench(&checkout, bench),
         Task::Ci => checks::ci(&checkout),
+        Task::Lint(lint) => lints::lint(&checkout, lint),
+        Task::Deps => lints::dependencies(&checkout),
+        Task::Build => builds::components(&checkout).and_then(|()| builds::programs(&checkout)),
         Task::Components => builds::components(&checkout),
+        Task::Release(release) => release::release(&checkout, release),
         Task::Describe => checks::describe(&checkout),
         Task::Server(server) => server.run(&checkout),
     }

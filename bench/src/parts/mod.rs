@@ -20,9 +20,11 @@ use crate::pace::Pace;
 use crate::report::Section;
 use anyhow::Result;
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// A part of the measurements, in the order of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Part {
     /// The components beside a native twin
     Twin,
@@ -58,6 +60,20 @@ impl Part {
         ];
         parts.retain(|part| only.is_empty() || only.contains(part));
         parts
+    }
+
+    /// As one asks for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Twin => "twin",
+            Self::Hardening => "hardening",
+            Self::Single => "single",
+            Self::Stream => "stream",
+            Self::Relay => "relay",
+            Self::Backlog => "backlog",
+            Self::Past => "past",
+            Self::Idle => "idle",
+        }
     }
 
     /// Its heading.

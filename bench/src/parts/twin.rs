@@ -4,6 +4,7 @@ use super::contender::{Contender, take_turns};
 use super::stage::{drop_database, order_of, pid, tell_of_a_flower, token};
 use crate::generator::{CONNECTIONS, Connection, Target};
 use crate::pace::Pace;
+use crate::ratios::{Better, Ratio};
 use crate::report::{Section, Table, bounds, verdict};
 use crate::statistics::median;
 use crate::twin::{Running, Settings, Statements};
@@ -49,7 +50,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
     let per_call = Running::start(&settings(&shop, Statements::PerCall)?).await?;
     let cached = Running::start(&settings(&shop, Statements::Cached)?).await?;
 
-    let (mut ratios, mut figures) = (ratio_table(), Contender::table());
+    let (mut table, mut figures, mut ratios) = (ratio_table(), Contender::table(), Vec::new());
     for scenario in scenarios(&shop, catalog, ordering).await? {
         eprintln!("bench:   {}", scenario.name);
         let mut contenders = vec![
@@ -64,14 +65,15 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
         }
         shop.database().await?.batch_execute("checkpoint").await?;
         take_turns(scenario.name, &mut contenders, pace).await?;
-        add_rows(&scenario, &contenders, &mut ratios, &mut figures);
+        ratios.extend(add_rows(&scenario, &contenders, &mut table, &mut figures));
     }
     drop((per_call, cached));
     shop.stop_host().await?;
     drop_database(&shop).await?;
     Ok(Section {
         text: explanation(pace),
-        tables: vec![ratios, figures],
+        tables: vec![table, figures],
+        ratios,
     })
 }
 
@@ -187,19 +189,26 @@ fn ratio_table() -> Table {
     ])
 }
 
-fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, figures: &mut Table) {
+fn add_rows(
+    scenario: &Scenario,
+    contenders: &[Contender],
+    table: &mut Table,
+    figures: &mut Table,
+) -> Vec<Ratio> {
     let mut contenders: Vec<&Contender> = contenders.iter().collect();
     contenders.sort_by_key(|contender| contender.name);
     let [component, twins @ ..] = contenders.as_slice() else {
-        return;
+        return Vec::new();
     };
     let shares: Vec<Vec<f64>> = twins.iter().map(|twin| component.shares_of(twin)).collect();
-    let Some(main) = shares.first() else { return };
+    let Some(main) = shares.first() else {
+        return Vec::new();
+    };
     let share = median(main);
     let bound = |bound: Option<f64>| bound.map_or_else(String::new, |bound| format!("{bound:.2}"));
     let kept = |bound: Option<f64>| bound.map_or("", |bound| verdict(share >= bound)).to_owned();
     let (floor, aim) = scenario.shares.unzip();
-    ratios.row([
+    table.row([
         scenario.name.to_owned(),
         format!("**{share:.2}**"),
         bounds(main),
@@ -214,6 +223,11 @@ fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, f
     for contender in contenders {
         contender.add_row(scenario.name, figures);
     }
+    ["twin", "twin with cached statements"]
+        .iter()
+        .zip(&shares)
+        .map(|(twin, shares)| Ratio::new(format!("{} ÷ {twin}", scenario.name), Better::Higher, shares))
+        .collect()
 }
 
 fn explanation(pace: &Pace) -> String {
