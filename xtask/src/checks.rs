@@ -1,5 +1,5 @@
-//! `test`, `bench` and `ci`: everything that says whether the shop is right, and how fast it is. Each run has
-//! fresh servers of its own, so it never touches the shop of `up`.
+//! `test`, `bench` and `ci`: everything that says whether the shop is right, and how fast it is, by running it. Each run
+//! has fresh servers of its own, so it never touches the shop of `up`. What is said without running it is in `lints`.
 
 use std::fs::File;
 use std::path::PathBuf;

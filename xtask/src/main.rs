@@ -69,7 +69,7 @@ enum Task {
     Chaos(checks::Chaos),
     /// Measure the shop, on fresh servers of its own
     Bench(checks::Bench),
-    /// All that guards `main`: format, lints, dependencies, tests
+    /// All that guards `main`: lints, dependencies, tests
     Ci,
     /// Check the format, the workflows and what clippy finds, or some of them
     Lint(lints::Lint),

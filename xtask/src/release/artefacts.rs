@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{VERSION, sbom, seen_from_root};
+use super::{VERSION, sbom};
 use crate::checkout::Checkout;
 use crate::progress::Step;
 use crate::run::{Ran, Run};
@@ -219,7 +219,7 @@ impl Artefact {
     }
 
     fn metadata(&self) -> String {
-        seen_from_root(&Path::new(METADATA).join(format!("{}.json", self.name)))
+        format!("{METADATA}/{}.json", self.name)
     }
 
     fn digest(&self, checkout: &Checkout, ran: &Ran) -> Result<String> {

@@ -6,7 +6,7 @@ mod changelog;
 mod sbom;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +21,9 @@ use artefacts::{Artefact, Signer};
 
 /// Of the whole workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Where the notes are for the forge, seen from the checkout.
+const NOTES: &str = "target/release-notes.md";
 
 #[derive(clap::Args)]
 pub(crate) struct Release {
@@ -79,6 +82,8 @@ struct Publish {
 pub(crate) fn release(checkout: &Checkout, release: &Release) -> Result<()> {
     if let Some(tag) = &release.tag {
         check_tag(tag)?;
+        // Said before anything is pushed, not after.
+        notes_of(checkout, VERSION)?;
     }
     match &release.part {
         Part::Sbom => sbom::write(checkout),
@@ -173,8 +178,6 @@ fn publish(checkout: &Checkout, dry_run: bool) -> Result<()> {
     Ok(())
 }
 
-const NOTES: &str = "target/release-notes.md";
-
 fn publication(sboms: &[String]) -> Command {
     let mut command = Command::new("gh");
     command
@@ -222,13 +225,10 @@ fn spelled(command: &Command) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// A path of the checkout, as it is seen from its root: commands run there.
-fn seen_from_root(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
