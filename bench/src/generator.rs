@@ -152,39 +152,75 @@ impl Run {
     }
 }
 
-/// Loads the process `server` with `target`: unmeasured for `warm_up`, then measured for `duration`.
+/// Loads `target`, which the processes `servers` serve: unmeasured for `warm_up`, then measured for `duration`.
 ///
 /// # Errors
 /// If one request fails: a server that refuses under this load is not fast.
-pub(crate) async fn load(target: Target, server: u32, warm_up: Duration, duration: Duration) -> Result<Run> {
+pub(crate) async fn load(
+    target: Target,
+    servers: Vec<u32>,
+    warm_up: Duration,
+    duration: Duration,
+) -> Result<Run> {
     let generate = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(generate(target, server, warm_up, duration))
+        runtime.block_on(generate(target, &servers, warm_up, duration))
     };
     tokio::task::spawn_blocking(generate)
         .await
         .context("the load generator panicked")?
 }
 
-async fn generate(target: Target, server: u32, warm_up: Duration, duration: Duration) -> Result<Run> {
+async fn generate(target: Target, servers: &[u32], warm_up: Duration, duration: Duration) -> Result<Run> {
     let mut connections = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
         connections.push(Connection::open(target.address).await?);
     }
     let (connections, _) = closed_loop(connections, &target, warm_up).await?;
-    let used = process::cpu_time(server)?;
+    let used = process::cpu_times(servers)?;
     let started = Instant::now();
     let (_, latencies) = closed_loop(connections, &target, duration).await?;
     let elapsed = started.elapsed();
-    let cpu = process::cpu_time(server)?.saturating_sub(used);
+    let cpu = process::cpu_times(servers)?.saturating_sub(used);
     ensure!(!latencies.is_empty(), "no answer within {duration:?}");
     Ok(Run {
         latencies,
         elapsed,
         cpu,
     })
+}
+
+/// Sends `rate` requests a second for `duration`, and gives how long after its time each was answered: one that had to
+/// wait for the one before it on its connection began to wait when it was due.
+///
+/// # Errors
+/// If one request fails.
+pub(crate) async fn at_rate(target: Target, rate: f64, duration: Duration) -> Result<Vec<Duration>> {
+    let mut clients = JoinSet::new();
+    let period = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
+    let begin = Instant::now();
+    for number in 0..CONNECTIONS {
+        let mut connection = Connection::open(target.address).await?;
+        let target = target.clone();
+        let mut due = begin + period.mul_f64(number as f64 / CONNECTIONS as f64);
+        clients.spawn(async move {
+            let mut latencies = Vec::new();
+            while due < begin + duration {
+                tokio::time::sleep_until(due.into()).await;
+                connection.send(&target).await?;
+                latencies.push(due.elapsed());
+                due += period;
+            }
+            Ok::<_, anyhow::Error>(latencies)
+        });
+    }
+    let mut latencies = Vec::new();
+    while let Some(ended) = clients.join_next().await {
+        latencies.extend(ended.context("a client panicked")??);
+    }
+    Ok(latencies)
 }
 
 async fn closed_loop(

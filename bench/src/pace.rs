@@ -31,6 +31,10 @@ pub(crate) struct Pace {
     pub(crate) polls: usize,
     /// How long the idle shop is watched.
     pub(crate) idle: Duration,
+    /// How long orders come while components are swapped.
+    pub(crate) swapping: Duration,
+    /// How often each component is swapped in that time.
+    pub(crate) swaps: usize,
 }
 
 impl Pace {
@@ -50,6 +54,8 @@ impl Pace {
             past: 1_000_000,
             polls: 500,
             idle: Duration::from_secs(60),
+            swapping: Duration::from_secs(60),
+            swaps: 20,
         }
     }
 
@@ -69,6 +75,8 @@ impl Pace {
             past: 100_000,
             polls: 200,
             idle: Duration::from_secs(15),
+            swapping: Duration::from_secs(15),
+            swaps: 4,
         }
     }
 }

@@ -17,6 +17,14 @@ pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(ticks(status.own))
 }
 
+/// The same of several processes together.
+///
+/// # Errors
+/// If one is gone, or there is no `/proc`.
+pub(crate) fn cpu_times(pids: &[u32]) -> Result<Duration> {
+    pids.iter().map(|pid| cpu_time(*pid)).sum()
+}
+
 /// What a process and all that descend from it use together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
@@ -32,6 +40,23 @@ pub(crate) struct Usage {
 /// If there is no such process.
 pub(crate) fn tree(root: u32) -> Result<Usage> {
     let all = table();
+    let members = family_in(&all, root)?;
+    let spent = |pid: &u32| all.get(pid).map_or(0, |status| status.own + status.reaped);
+    Ok(Usage {
+        cpu: ticks(members.iter().map(spent).sum()),
+        memory: members.iter().map(|pid| memory(*pid)).sum(),
+    })
+}
+
+/// The process `root` and its descendants.
+///
+/// # Errors
+/// If there is no such process.
+pub(crate) fn family(root: u32) -> Result<Vec<u32>> {
+    family_in(&table(), root)
+}
+
+fn family_in(all: &BTreeMap<u32, Status>, root: u32) -> Result<Vec<u32>> {
     all.get(&root)
         .with_context(|| format!("process {root} is gone"))?;
     let mut members = vec![root];
@@ -41,11 +66,7 @@ pub(crate) fn tree(root: u32) -> Result<Usage> {
         members.extend(children.map(|(pid, _)| *pid));
         next += 1;
     }
-    let spent = |pid: &u32| all.get(pid).map_or(0, |status| status.own + status.reaped);
-    Ok(Usage {
-        cpu: ticks(members.iter().map(spent).sum()),
-        memory: members.iter().map(|pid| memory(*pid)).sum(),
-    })
+    Ok(members)
 }
 
 struct Status {

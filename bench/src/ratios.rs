@@ -161,7 +161,7 @@ pub(crate) fn compare(before: &[OfPart], now: &[OfPart]) -> Comparison {
             };
             let change = earlier.map(|earlier| ratio.median() / earlier.median() - 1.0);
             table.row([
-                part.name().to_owned(),
+                part.name(),
                 ratio.name.clone(),
                 earlier.map_or_else(String::new, Ratio::shown),
                 ratio.shown(),
@@ -172,7 +172,7 @@ pub(crate) fn compare(before: &[OfPart], now: &[OfPart]) -> Comparison {
         }
         for earlier in gone {
             table.row([
-                part.name().to_owned(),
+                part.name(),
                 earlier.name.clone(),
                 earlier.shown(),
                 String::new(),
@@ -211,8 +211,8 @@ mod tests {
         {
             "part": "twin",
             "ratios": [
-                { "name": "cached flower ÷ twin", "better": "higher", "rounds": [0.19, 0.21, 0.22] },
-                { "name": "order ÷ twin with cached statements", "better": "higher", "rounds": [0.3] }
+                { "name": "cached flower: host ÷ twin", "better": "higher", "rounds": [0.19, 0.21, 0.22] },
+                { "name": "order: host ÷ twin, statements cached", "better": "higher", "rounds": [0.3] }
             ]
         },
         { "part": "past", "ratios": [{ "name": "`POST /orders`", "better": "lower", "rounds": [0.96, 1.0, 1.03] }] }
@@ -275,8 +275,8 @@ mod tests {
         let figures = figures();
         assert!(compare(&figures, &figures).worse.is_empty());
         let slow = compare(&figures, &times(&figures, 0.5));
-        assert_eq!(slow.worse, ["cached flower ÷ twin", "`POST /orders`"]);
-        let row = "| twin | cached flower ÷ twin | 0.21 (0.19 to 0.22) | 0.10 (0.10 to 0.11) | higher | -50 % | **worse** |";
+        assert_eq!(slow.worse, ["cached flower: host ÷ twin", "`POST /orders`"]);
+        let row = "| twin | cached flower: host ÷ twin | 0.21 (0.19 to 0.22) | 0.10 (0.10 to 0.11) | higher | -50 % | **worse** |";
         assert!(slow.text.contains(row), "{}", slow.text);
         let fast = compare(&figures, &times(&figures, 2.0));
         assert!(fast.worse.is_empty());

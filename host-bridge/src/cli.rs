@@ -85,6 +85,10 @@ pub(crate) struct Relay {
     )]
     pub(crate) events_url: String,
 
+    /// Where a service answers that has a process of its own: `ordering=http://ordering:8003` (repeatable)
+    #[arg(long, env = "SHOP_SERVICE_URL", value_delimiter = ',', value_parser = pair::<String>, value_name = "SERVICE=URL")]
+    pub(crate) service_url: Vec<(String, String)>,
+
     #[command(flatten)]
     pub(crate) process: ProcessArgs,
 }
@@ -156,6 +160,15 @@ pub(crate) struct HostArgs {
     /// What a new version of a component is asked before it serves: this must be answered with 2xx
     #[arg(long, env = "SHOP_PROBE_PATH", default_value = "/health", value_name = "PATH")]
     pub(crate) probe_path: String,
+
+    /// Try a new version of a component with this part of its requests, above 0 and below 1, beside the one that serves:
+    /// `ordering=0.1`; it is taken back if more of its answers are errors, and else serves alone in the end (repeatable)
+    #[arg(long, env = "SHOP_CANARY", value_delimiter = ',', value_parser = share, value_name = "NAME=PART")]
+    pub(crate) canary: Vec<(String, f64)>,
+
+    /// For how many seconds it is tried
+    #[arg(long, env = "SHOP_CANARY_TIME", default_value = "60", value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) canary_time: Duration,
 
     /// Keep compiled components here, so that the next start is quick
     #[arg(long, env = "SHOP_CACHE_DIR", value_name = "FOLDER")]
@@ -332,7 +345,7 @@ pub(crate) struct AdminArgs {
     pub(crate) database_url: String,
 
     /// Where a service has a database of its own, with an admin's login: `ordering=postgres://…` (repeatable)
-    #[arg(long, value_parser = pair::<String>, value_name = "SERVICE=URL")]
+    #[arg(long, env = "SHOP_SERVICE_DATABASE_URL", hide_env_values = true, value_delimiter = ' ', value_parser = pair::<String>, value_name = "SERVICE=URL")]
     pub(crate) service_database_url: Vec<(String, String)>,
 }
 
@@ -388,6 +401,15 @@ pub(crate) struct Status {
         value_name = "URL"
     )]
     pub(crate) shop_url: String,
+
+    /// Where the embedded host's metrics are, which tell the components' versions
+    #[arg(
+        long,
+        env = "SHOP_METRICS_URL",
+        default_value = "http://127.0.0.1:9100/metrics",
+        value_name = "URL"
+    )]
+    pub(crate) metrics_url: String,
 
     /// RabbitMQ, to look at its queues: `amqp://user:…@host/vhost`
     #[arg(long, env = "SHOP_AMQP_URL", hide_env_values = true, value_name = "URL")]
@@ -607,6 +629,14 @@ fn part(text: &str) -> Result<f64, String> {
         .ok_or("it lies between 0 and 1".to_owned())
 }
 
+fn share(text: &str) -> Result<(String, f64), String> {
+    let (name, share): (String, f64) = pair(text)?;
+    let is_share = share > 0.0 && share < 1.0;
+    is_share
+        .then_some((name, share))
+        .ok_or("the part lies above 0 and below 1".to_owned())
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
     seconds(text).and_then(|interval| {
         let enough = interval >= Duration::from_secs(1);
@@ -665,6 +695,8 @@ mod tests {
         assert!(line.contains("letter:45"), "{line}");
         let line = wrong(&["serve", "--trace-ratio", "1.5"]);
         assert!(line.contains("between 0 and 1"), "{line}");
+        let line = wrong(&["serve", "--canary", "ordering=1"]);
+        assert!(line.contains("--canary") && line.contains("below 1"), "{line}");
         let line = wrong(&["rely"]);
         assert!(line.contains("rely") && !line.contains('\n'), "{line}");
     }

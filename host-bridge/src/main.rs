@@ -17,6 +17,7 @@ mod run;
 mod seed;
 mod signals;
 mod status;
+mod versions;
 
 use clap::Parser;
 use cli::{Cli, Command};

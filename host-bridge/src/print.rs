@@ -49,7 +49,11 @@ pub(crate) fn short(text: &str, most: usize) -> String {
 
 /// How long ago something was: `45s`, `12m`, `3h`, `9d`.
 pub(crate) fn ago(moment: DateTime<Utc>) -> String {
-    let seconds = (Utc::now() - moment).num_seconds().max(0);
+    age((Utc::now() - moment).num_seconds().max(0).unsigned_abs())
+}
+
+/// A number of seconds likewise.
+pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds}s"),
         120..7_200 => format!("{}m", seconds / 60),

@@ -5,7 +5,7 @@ use crate::known::Secrets;
 use crate::observe;
 use crate::signals::Signals;
 use anyhow::Context;
-use embedded_host::{Host, OnWrite, Reuse};
+use embedded_host::{Canary, Host, OnWrite, Reuse};
 use event_batch::SigningKey;
 use relay::{Bridge, Nudge, Topology};
 use std::sync::{Arc, OnceLock};
@@ -33,7 +33,8 @@ pub(crate) async fn serve(serve: Serve, secrets: Secrets) -> anyhow::Result<()> 
 /// Carries events until a signal comes.
 pub(crate) async fn relay(relay: Relay, secrets: Secrets) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
-    let config = bridge_config(relay.bridge, relay.events_url, secrets)?;
+    let mut config = bridge_config(relay.bridge, relay.events_url, secrets)?;
+    config.service_urls = relay.service_url.into_iter().collect();
     observe::metrics(relay.process.metrics_listen)?;
     let spans = observe::spans(&relay.process)?;
     let Some(bridge) = signals.unless(Bridge::start(config)).await else {
@@ -132,6 +133,11 @@ fn host_config(args: HostArgs, on_write: Option<OnWrite>, secrets: Secrets) -> e
         config.reuse = Reuse::never();
     }
     config.probe_path = args.probe_path;
+    let time = args.canary_time;
+    let canaries = args.canary.into_iter();
+    config.canaries = canaries
+        .map(|(name, share)| (name, Canary { share, time }))
+        .collect();
     config.on_write = on_write;
     config
 }

@@ -3,6 +3,7 @@
 use crate::cli::Status;
 use crate::dead_letters::tools;
 use crate::print;
+use crate::versions::{self, ByComponent, Versions};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -16,7 +17,9 @@ use std::time::Duration;
 
 /// How long the gateway may take to ask every service.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
-const MOST_HEALTH_BYTES: usize = 256 * 1024;
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// So much of a digest tells versions apart.
+const SHORT_DIGEST: usize = 12;
 /// An outbox whose oldest row has been due for longer is amiss.
 const LATE_SECONDS: f64 = 30.0;
 
@@ -28,6 +31,8 @@ struct Report {
     amiss: Vec<String>,
     /// What the gateway's `/health` says; null if it does not answer.
     health: Value,
+    /// Which versions of the components the embedded host serves; empty if there is none that answers.
+    versions: ByComponent,
     #[serde(flatten)]
     overview: Overview,
 }
@@ -36,15 +41,21 @@ pub(crate) async fn status(args: Status) -> anyhow::Result<()> {
     let asks_broker = args.amqp_url.is_some();
     let tools = tools(args.outboxes, args.amqp_url)?;
     // Whoever is away, the others are asked.
-    let health = tokio::time::timeout(HEALTH_PATIENCE, health(&args.shop_url));
-    let (health, overview) = tokio::join!(health, Overview::of(tools));
-    let health = health.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")));
+    let (health, metrics, overview) = tokio::join!(
+        health(&args.shop_url),
+        get(&args.metrics_url, ""),
+        Overview::of(tools)
+    );
     let overview = overview?;
     let amiss = amiss(&overview, &health, asks_broker);
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         amiss,
         health: health.unwrap_or_default(),
+        // Spin has no such metrics, so that there are none is nothing amiss.
+        versions: metrics
+            .map(|text| versions::read(&String::from_utf8_lossy(&text)))
+            .unwrap_or_default(),
         overview,
     };
     if args.json {
@@ -60,16 +71,26 @@ pub(crate) async fn status(args: Status) -> anyhow::Result<()> {
 }
 
 async fn health(shop: &str) -> anyhow::Result<Value> {
+    let body = get(shop, "/health").await.context("the shop does not answer")?;
+    serde_json::from_slice(&body).context("its answer is no health")
+}
+
+/// The body of an answer, whatever its status.
+async fn get(base: &str, path: &str) -> anyhow::Result<Bytes> {
+    let uri = format!("{}{path}", base.trim_end_matches('/')).parse()?;
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(HEALTH_PATIENCE));
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-    let uri = format!("{}/health", shop.trim_end_matches('/')).parse()?;
-    let answer = client.get(uri).await.context("the shop does not answer")?;
-    let body = Limited::new(answer.into_body(), MOST_HEALTH_BYTES)
-        .collect()
-        .await;
-    let body = body.map_err(|error| anyhow::anyhow!("its answer broke off: {error}"))?;
-    serde_json::from_slice(&body.to_bytes()).context("its answer is no health")
+    let answered = async {
+        let answer = client.get(uri).await?;
+        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!("its answer broke off: {error}"))?;
+        Ok(body.to_bytes())
+    };
+    let answered = tokio::time::timeout(HEALTH_PATIENCE, answered);
+    answered
+        .await
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in time")))
 }
 
 /// What is wrong, a line each.
@@ -163,6 +184,11 @@ fn show(report: &Report, colours: bool) {
     }
     print::table(["SERVICE", "STATE"], &services);
     print::line("");
+    if !report.versions.is_empty() {
+        let versions: Vec<[String; 4]> = report.versions.iter().map(version).collect();
+        print::table(["COMPONENT", "VERSION", "AGE", "SWAPS"], &versions);
+        print::line("");
+    }
     let unknown = || "-".to_owned();
     let outboxes = report.overview.outboxes.iter().map(|outbox| {
         let service = outbox.service.clone();
@@ -209,6 +235,27 @@ fn show(report: &Report, colours: bool) {
     if !gauges.is_empty() {
         print::table(["GAUGE", "OF", "VALUE"], &gauges);
     }
+}
+
+/// A row: which versions serve, and what became of swaps.
+fn version((component, versions): (&String, &Versions)) -> [String; 4] {
+    let shares = versions.shares.iter().map(|(sha256, share)| {
+        let digest: String = sha256.chars().take(SHORT_DIGEST).collect();
+        match *share < 1.0 {
+            true => format!("{digest} {:.0}%", share * 100.0),
+            false => digest,
+        }
+    });
+    let swaps = versions.swaps.iter().map(|(outcome, count)| {
+        let outcome = outcome.replace('_', " ");
+        format!("{count} {outcome}")
+    });
+    [
+        print::short(component, 40),
+        shares.collect::<Vec<_>>().join(", "),
+        print::age(versions.age_seconds),
+        swaps.collect::<Vec<_>>().join(", "),
+    ]
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -10,7 +12,7 @@ use uuid::Uuid;
 #[derive(Clone)]
 pub struct Actor {
     client: Client,
-    base: String,
+    bases: Bases,
     token: Option<String>,
     /// The signed-in user's refresh token, if any.
     pub refresh_token: Option<String>,
@@ -18,6 +20,30 @@ pub struct Actor {
     pub id: Option<String>,
     /// The signed-in user's address, if any.
     pub email: Option<String>,
+}
+
+/// The shop's addresses, of which each request takes the next.
+#[derive(Clone)]
+struct Bases {
+    all: Arc<[String]>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Bases {
+    fn new(bases: &str) -> Self {
+        let bases = bases.split_whitespace();
+        Self {
+            all: bases.map(|base| base.trim_end_matches('/').to_owned()).collect(),
+            taken: Arc::default(),
+        }
+    }
+
+    fn next(&self) -> &str {
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        self.all
+            .get(taken % self.all.len().max(1))
+            .map_or("", String::as_str)
+    }
 }
 
 /// An answer, read whole.
@@ -81,7 +107,8 @@ impl Answer {
 }
 
 impl Actor {
-    /// Somebody who is not signed in, at the shop under `base`.
+    /// Somebody who is not signed in, at the shop under `base`; of several addresses, separated by blanks, each request
+    /// takes the next.
     ///
     /// # Errors
     /// If no client can be made.
@@ -89,7 +116,7 @@ impl Actor {
         let client = Client::builder().timeout(Duration::from_secs(30)).build()?;
         Ok(Self {
             client,
-            base: base.trim_end_matches('/').to_owned(),
+            bases: Bases::new(base),
             token: None,
             refresh_token: None,
             id: None,
@@ -125,7 +152,7 @@ impl Actor {
     #[must_use]
     pub fn at(&self, base: &str) -> Self {
         Self {
-            base: base.trim_end_matches('/').to_owned(),
+            bases: Bases::new(base),
             ..self.clone()
         }
     }
@@ -189,7 +216,9 @@ impl Actor {
 
     /// A request that is still to be sent, for what the calls below have no word.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.base));
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.bases.next()));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

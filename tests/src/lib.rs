@@ -9,6 +9,8 @@ pub mod eventually;
 pub mod mishaps;
 pub mod proxy;
 pub mod shop;
+pub mod swappable;
+pub mod topology;
 
 pub use actors::{Actor, Answer};
 pub use collector::Collector;

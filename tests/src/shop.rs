@@ -3,13 +3,14 @@
 
 use crate::environment::{root, variable};
 use crate::proxy::{Links, Proxy};
+use crate::topology::Topology;
 use crate::{Actor, eventually};
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use event_batch::SigningKey;
 use rand::Rng as _;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -52,12 +53,33 @@ pub struct Shop {
     folder: PathBuf,
     database: Url,
     events_key: String,
-    host: Option<Child>,
+    topology: Topology,
+    hosts: Vec<Host>,
     relays: Vec<Child>,
-    port: u16,
-    metrics: u16,
     relay_metrics: Vec<u16>,
     links: Option<Links>,
+}
+
+/// An embedded host of a shop, whether it runs or not.
+struct Host {
+    /// `host`, or the component that it serves; its log has this name.
+    name: String,
+    /// The application's, if it is none of its own.
+    manifest: Option<PathBuf>,
+    port: u16,
+    metrics: u16,
+    process: Option<Child>,
+}
+
+impl Host {
+    fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn runs(&mut self) -> bool {
+        let process = self.process.as_mut();
+        process.is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+    }
 }
 
 impl Shop {
@@ -77,7 +99,15 @@ impl Shop {
     /// # Errors
     /// If the database cannot be made.
     pub async fn prepare() -> Result<Self> {
-        Self::prepare_with(None).await
+        Self::prepare_in(Topology::of_environment()?).await
+    }
+
+    /// The same, in this topology, whatever the environment says.
+    ///
+    /// # Errors
+    /// If the database cannot be made.
+    pub async fn prepare_in(topology: Topology) -> Result<Self> {
+        Self::prepare_with(topology, None).await
     }
 
     /// The same, with a proxy between its processes and each server.
@@ -95,35 +125,32 @@ impl Shop {
             redis: proxy("SHOP_TEST_REDIS").await?,
             rabbitmq: proxy("SHOP_TEST_AMQP").await?,
         };
-        Self::prepare_with(Some(links)).await
+        Self::prepare_with(Topology::of_environment()?, Some(links)).await
     }
 
-    async fn prepare_with(links: Option<Links>) -> Result<Self> {
+    async fn prepare_with(topology: Topology, links: Option<Links>) -> Result<Self> {
         let name = format!("t{}", Uuid::now_v7().simple());
         let folder = std::env::temp_dir().join(format!("flower-shop-{name}"));
         std::fs::create_dir_all(&folder)?;
-        let server: Url = variable("SHOP_TEST_POSTGRES")?.parse()?;
-        execute(&server, &format!("create database {name}")).await?;
-        let mut database = server;
+        let mut database: Url = variable("SHOP_TEST_POSTGRES")?.parse()?;
         database.set_path(&name);
         let key: [u8; 32] = rand::rng().random();
         let events_key = format!("whsec_{}", STANDARD.encode(key));
-        let [port, metrics] = free_ports()?;
-        let base = format!("http://127.0.0.1:{port}");
-        let (host, relays, relay_metrics) = (None, Vec::new(), Vec::new());
+        let hosts = hosts(topology)?;
+        let base = hosts.first().context("a topology without a host")?.base();
         let shop = Self {
             base,
             name,
             folder,
             database,
             events_key,
-            host,
-            relays,
-            port,
-            metrics,
-            relay_metrics,
+            topology,
+            hosts,
+            relays: Vec::new(),
+            relay_metrics: Vec::new(),
             links,
         };
+        shop.create_databases().await?;
         shop.write_files()?;
         shop.run(
             shop.bridge()?
@@ -133,7 +160,68 @@ impl Shop {
         .await?;
         shop.run(shop.bridge()?.args(["seed", "--folder", "demo"]))
             .await?;
+        if topology == Topology::Split {
+            shop.show_all_in_one().await?;
+        }
         Ok(shop)
+    }
+
+    async fn create_databases(&self) -> Result<()> {
+        let server: Url = variable("SHOP_TEST_POSTGRES")?.parse()?;
+        let mut names = BTreeSet::from([self.name.clone()]);
+        names.extend(SERVICES.map(|service| self.database_name(service)));
+        for name in names {
+            execute(&server, &format!("create database {name}")).await?;
+        }
+        Ok(())
+    }
+
+    /// The name of the database that has a service's tables.
+    fn database_name(&self, service: &str) -> String {
+        // The provider that comes with the shop has its ledger next to payment.
+        let service = if service == "payment_provider" {
+            "payment"
+        } else {
+            service
+        };
+        match self.topology {
+            Topology::Split if SERVICES.contains(&service) => format!("{}_{service}", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Where services have databases of their own, as `host-bridge` is told: `ordering=postgres://… payment=…`.
+    fn own_databases(&self, services: &[&str], login: impl Fn(Url) -> Url) -> String {
+        let moved = services
+            .iter()
+            .filter(|service| self.database_name(service) != self.name);
+        let urls = moved.map(|service| {
+            let mut url = self.database.clone();
+            url.set_path(&self.database_name(service));
+            format!("{service}={}", login(url))
+        });
+        urls.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Has tests find the tables of all services in the shop's database, wherever they are.
+    async fn show_all_in_one(&self) -> Result<()> {
+        let client = self.database().await?;
+        let url = &self.database;
+        let (host, port) = (url.host_str().context("no host")?, url.port().unwrap_or(5432));
+        let (user, password) = (url.username(), url.password().unwrap_or_default());
+        client.batch_execute("create extension postgres_fdw").await?;
+        for schema in SERVICES.into_iter().chain(["payment_provider"]) {
+            let database = self.database_name(schema);
+            let statements = format!(
+                "create server {schema} foreign data wrapper postgres_fdw
+                    options (host '{host}', port '{port}', dbname '{database}');
+                create user mapping for current_user server {schema} options (user '{user}', password '{password}');
+                create schema {schema};
+                import foreign schema {schema} from server {schema} into {schema};"
+            );
+            client.batch_execute(&statements).await?;
+        }
+        Ok(())
     }
 
     fn write_files(&self) -> Result<()> {
@@ -162,7 +250,6 @@ impl Shop {
         let address = format!("postgres://{host}:{}", postgres.port().unwrap_or(5432));
         let redis = self.linked(&variable("SHOP_TEST_REDIS")?.parse()?, |links| &links.redis)?;
         let mut variables: BTreeMap<String, String> = BTreeMap::from([
-            ("postgres_database".to_owned(), self.name.clone()),
             (
                 "redis".to_owned(),
                 redis.as_str().trim_end_matches('/').to_owned(),
@@ -178,10 +265,21 @@ impl Shop {
         ]);
         // Many tests do in a minute what nobody in the world does; those of the limits set their own.
         variables.extend(LIMITS.map(|limit| (format!("limit_{limit}"), "off".to_owned())));
-        variables.extend(SERVICES.map(|service| (format!("{service}_postgres"), address.clone())));
+        for service in SERVICES {
+            variables.insert(format!("{service}_postgres"), address.clone());
+            variables.insert(
+                format!("{service}_postgres_database"),
+                self.database_name(service),
+            );
+        }
+        if self.topology == Topology::Split {
+            let urls = self.hosts.iter().skip(1);
+            variables.extend(urls.map(|host| (format!("{}_url", host.name), host.base())));
+            variables.insert("gateway_only".to_owned(), "true".to_owned());
+        }
         variables.extend(LOGINS.map(|login| (format!("{login}_postgres_password"), password(login))));
         variables.remove("bridge_postgres_password");
-        std::fs::write(self.folder.join("variables.toml"), toml::to_string(&variables)?)?;
+        std::fs::write(self.variables_file(), toml::to_string(&variables)?)?;
         Ok(())
     }
 
@@ -238,10 +336,7 @@ impl Shop {
     /// # Errors
     /// If it does not answer.
     pub async fn start_host_unchecked(&mut self) -> Result<()> {
-        let mut command = self.bridge()?;
-        command.arg("serve");
-        self.serve_with(&mut command)?;
-        self.host = Some(self.spawn(command, "host")?);
+        self.launch_host(&[])?;
         let anybody = self.anonymous()?;
         eventually("the host answers", PATIENCE, async || {
             Ok(anybody.get("/health/live").await.is_ok().then_some(()))
@@ -250,17 +345,39 @@ impl Shop {
         .with_context(|| self.log("host"))
     }
 
-    /// Starts the embedded host with these additional arguments and waits for nothing.
+    /// Starts the embedded hosts that do not run, with these additional arguments, and waits for nothing.
     ///
     /// # Errors
-    /// If it cannot be spawned.
+    /// If one cannot be spawned.
     pub fn launch_host(&mut self, arguments: &[String]) -> Result<()> {
+        let names: Vec<String> = self.hosts.iter().map(|host| host.name.clone()).collect();
+        names.iter().try_for_each(|name| self.launch_one(name, arguments))
+    }
+
+    /// The same for one of several hosts: `host`, `host-2`, or the component that it serves.
+    ///
+    /// # Errors
+    /// If there is none of that name, or it cannot be spawned.
+    pub fn launch_one(&mut self, name: &str, arguments: &[String]) -> Result<()> {
+        let index = self.hosts.iter().position(|host| host.name == name);
+        let index = index.with_context(|| format!("no host {name}"))?;
+        if self.hosts.get_mut(index).is_some_and(Host::runs) {
+            return Ok(());
+        }
         let mut command = self.bridge()?;
         command.arg("serve");
-        self.serve_with(&mut command)?;
+        self.serve_with(&mut command, index)?;
         // Of two values for a variable the later counts.
         command.args(arguments);
-        self.host = Some(self.spawn(command, "host")?);
+        self.spawn_host(command, index)
+    }
+
+    fn spawn_host(&mut self, command: Command, index: usize) -> Result<()> {
+        let name = self.hosts.get(index).map(|host| host.name.clone());
+        let child = self.spawn(command, &name.context("no such host")?)?;
+        if let Some(host) = self.hosts.get_mut(index) {
+            host.process = Some(child);
+        }
         Ok(())
     }
 
@@ -270,12 +387,13 @@ impl Shop {
     /// # Errors
     /// If it does not become healthy.
     pub async fn start_up(&mut self, arguments: &[String]) -> Result<()> {
+        ensure!(self.topology == Topology::Together, "`up` is one process");
         let mut command = self.bridge()?;
         command.arg("up");
-        self.serve_with(&mut command)?;
+        self.serve_with(&mut command, 0)?;
         self.relay_with(&mut command)?;
         command.args(arguments);
-        self.host = Some(self.spawn(command, "host")?);
+        self.spawn_host(command, 0)?;
         self.await_healthy().await
     }
 
@@ -285,19 +403,23 @@ impl Shop {
     /// # Errors
     /// If it cannot be spawned.
     pub fn start_doomed(&mut self, point: &str) -> Result<()> {
+        ensure!(self.topology == Topology::Together, "`up` is one process");
         let mut command = self.bridge()?;
         command.args(["--crash-at", point, "up", "--prune-interval", "1"]);
-        self.serve_with(&mut command)?;
+        self.serve_with(&mut command, 0)?;
         self.relay_with(&mut command)?;
-        self.host = Some(self.spawn(command, "host")?);
-        Ok(())
+        self.spawn_host(command, 0)
     }
 
     /// What an embedded host of this shop is told.
-    fn serve_with(&self, command: &mut Command) -> Result<()> {
-        let variables = format!("@{}", self.folder.join("variables.toml").display());
-        let listen = format!("127.0.0.1:{}", self.port);
-        let metrics = format!("127.0.0.1:{}", self.metrics);
+    fn serve_with(&self, command: &mut Command, index: usize) -> Result<()> {
+        let host = self.hosts.get(index).context("no such host")?;
+        let variables = format!("@{}", self.variables_file().display());
+        let listen = format!("127.0.0.1:{}", host.port);
+        let metrics = format!("127.0.0.1:{}", host.metrics);
+        if let Some(manifest) = &host.manifest {
+            command.arg("--manifest").arg(manifest);
+        }
         command.args([
             "--variable",
             &variables,
@@ -314,17 +436,36 @@ impl Shop {
         Ok(())
     }
 
-    /// Waits until every service is healthy.
+    /// Waits until every service is healthy, at each place where clients come.
     ///
     /// # Errors
     /// If one does not become so.
     pub async fn await_healthy(&self) -> Result<()> {
-        let anybody = self.anonymous()?;
-        eventually("the host is healthy", PATIENCE, async || {
-            Ok((anybody.get("/health").await?.json()["status"] == "healthy").then_some(()))
-        })
-        .await
-        .with_context(|| self.log("host"))
+        for base in self.bases() {
+            let anybody = Actor::anonymous(&base)?;
+            eventually("the host is healthy", PATIENCE, async || {
+                Ok((anybody.get("/health").await?.json()["status"] == "healthy").then_some(()))
+            })
+            .await
+            .with_context(|| self.logs())?;
+        }
+        Ok(())
+    }
+
+    /// Where one of the hosts answers: `host`, or the component that it serves.
+    #[must_use]
+    pub fn base_of(&self, host: &str) -> Option<String> {
+        let mut hosts = self.hosts.iter();
+        hosts.find(|known| known.name == host).map(Host::base)
+    }
+
+    /// Where clients come: every place at which the gateway is.
+    #[must_use]
+    pub fn bases(&self) -> Vec<String> {
+        match self.topology {
+            Topology::Doubled => self.hosts.iter().map(Host::base).collect(),
+            Topology::Together | Topology::Split => vec![self.base.clone()],
+        }
     }
 
     /// Starts one more relay, with these additional environment variables.
@@ -336,7 +477,21 @@ impl Shop {
         self.relay_metrics.push(port);
         let metrics = format!("127.0.0.1:{port}");
         let mut command = self.bridge()?;
-        command.args(["relay", "--events-url", &self.base, "--metrics-listen", &metrics]);
+        // Each relay goes to a host of its own, if there are several.
+        let bases = self.bases();
+        let events = bases
+            .get(self.relays.len() % bases.len().max(1))
+            .context("no host")?;
+        command.args(["relay", "--events-url", events, "--metrics-listen", &metrics]);
+        if self.topology == Topology::Split {
+            for host in self
+                .hosts
+                .iter()
+                .filter(|host| host.name != "gateway" && host.name != "auth")
+            {
+                command.arg(format!("--service-url={}={}", host.name, host.base()));
+            }
+        }
         self.relay_with(&mut command)?;
         command.envs(environment.iter().copied());
         let name = format!("relay-{}", self.relays.len());
@@ -349,7 +504,8 @@ impl Shop {
     fn another_port(&self) -> Result<u16> {
         loop {
             let port = free_port()?;
-            let is_ours = port == self.port || port == self.metrics || self.relay_metrics.contains(&port);
+            let mut hosts = self.hosts.iter().flat_map(|host| [host.port, host.metrics]);
+            let is_ours = hosts.any(|taken| taken == port) || self.relay_metrics.contains(&port);
             if !is_ours {
                 return Ok(port);
             }
@@ -362,15 +518,26 @@ impl Shop {
         let database = self.linked(&self.login_url("bridge"), |links| &links.postgres)?;
         let broker = self.linked(&variable("SHOP_TEST_AMQP")?.parse()?, |links| &links.rabbitmq)?;
         command.env("SHOP_DATABASE_URL", database.as_str());
+        let outboxes = self.own_databases(&SERVICES[1..], |mut url| {
+            // Only an address that cannot have a user or a port refuses one.
+            let _ = url.set_username(database.username());
+            let _ = url.set_password(database.password());
+            let _ = url.set_port(database.port());
+            url
+        });
+        if !outboxes.is_empty() {
+            command.env("SHOP_OUTBOX_URL", outboxes);
+        }
         command.env("SHOP_AMQP_URL", broker.as_str());
         command.env("SHOP_EVENTS_KEY", &self.events_key);
         Ok(())
     }
 
-    /// Where Prometheus finds the metrics of the host, or of `up`, and of each relay that was started.
+    /// Where Prometheus finds the metrics of each host, or of `up`, and of each relay that was started.
     #[must_use]
     pub fn metrics(&self) -> Vec<String> {
-        let ports = std::iter::once(&self.metrics).chain(&self.relay_metrics);
+        let hosts = self.hosts.iter().map(|host| &host.metrics);
+        let ports = hosts.chain(&self.relay_metrics);
         ports.map(|port| format!("127.0.0.1:{port}")).collect()
     }
 
@@ -379,14 +546,35 @@ impl Shop {
         &mut self.relays
     }
 
-    /// The embedded host's process.
+    /// The process of the embedded host, of several the one where clients come first.
     pub fn host(&mut self) -> Option<&mut Child> {
-        self.host.as_mut()
+        self.hosts().into_iter().next()
+    }
+
+    /// The id of the process that [`Self::host`] gives.
+    #[must_use]
+    pub fn host_id(&self) -> Option<u32> {
+        self.hosts.first()?.process.as_ref()?.id()
+    }
+
+    /// Sends a signal to the process that [`Self::host`] gives.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub async fn signal_host(&self, name: &str) -> Result<()> {
+        let process = self.hosts.first().and_then(|host| host.process.as_ref());
+        signal(process.context("no host")?, name).await
+    }
+
+    /// The processes of all embedded hosts.
+    pub fn hosts(&mut self) -> Vec<&mut Child> {
+        let hosts = self.hosts.iter_mut();
+        hosts.filter_map(|host| host.process.as_mut()).collect()
     }
 
     /// The embedded host's process, which this shop has no longer.
     pub fn take_host(&mut self) -> Option<Child> {
-        self.host.take()
+        self.hosts.first_mut()?.process.take()
     }
 
     /// Ends every relay with SIGTERM and waits for it.
@@ -400,15 +588,23 @@ impl Shop {
         Ok(())
     }
 
-    /// Ends the embedded host, and the relay in its process if it has one, with SIGTERM and waits for it.
+    /// Ends the embedded hosts, and the relay in its process if one has one, with SIGTERM and waits for them.
     ///
     /// # Errors
-    /// If it does not drain.
+    /// If one does not drain.
     pub async fn stop_host(&mut self) -> Result<()> {
-        match self.host.take() {
-            Some(host) => end(host).await.context("the host"),
-            None => Ok(()),
+        for host in &mut self.hosts {
+            if let Some(process) = host.process.take() {
+                end(process).await.with_context(|| host.name.clone())?;
+            }
         }
+        Ok(())
+    }
+
+    /// The file that says what the components of this shop are configured with.
+    #[must_use]
+    pub fn variables_file(&self) -> PathBuf {
+        self.folder.join("variables.toml")
     }
 
     /// What the components of this shop are configured with.
@@ -416,7 +612,7 @@ impl Shop {
     /// # Errors
     /// If the file of it is gone.
     pub fn variables(&self) -> Result<toml::Table> {
-        Ok(std::fs::read_to_string(self.folder.join("variables.toml"))?.parse()?)
+        Ok(std::fs::read_to_string(self.variables_file())?.parse()?)
     }
 
     /// Configures the components of this shop otherwise, from the next start of its host on.
@@ -428,7 +624,7 @@ impl Shop {
         for (name, value) in changes {
             variables.insert((*name).to_owned(), (*value).into());
         }
-        std::fs::write(self.folder.join("variables.toml"), toml::to_string(&variables)?)?;
+        std::fs::write(self.variables_file(), toml::to_string(&variables)?)?;
         Ok(())
     }
 
@@ -437,6 +633,18 @@ impl Shop {
         command
             .current_dir(root())
             .env("SHOP_ADMIN_DATABASE_URL", self.database.as_str());
+        let services = [
+            "auth",
+            "catalog",
+            "ordering",
+            "payment",
+            "payment_provider",
+            "delivery",
+        ];
+        let own = self.own_databases(&services, |url| url);
+        if !own.is_empty() {
+            command.env("SHOP_SERVICE_DATABASE_URL", own);
+        }
         Ok(command)
     }
 
@@ -560,6 +768,13 @@ impl Shop {
         text.get(start..).unwrap_or(&text).to_owned()
     }
 
+    /// The ends of all hosts' logs.
+    fn logs(&self) -> String {
+        let hosts = self.hosts.iter();
+        let logs = hosts.map(|host| format!("{}: {}", host.name, self.log(&host.name)));
+        logs.collect::<Vec<_>>().join("\n")
+    }
+
     /// The folder that holds the shop's files and logs.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -571,7 +786,7 @@ impl Shop {
     /// # Errors
     /// If no client can be made.
     pub fn anonymous(&self) -> Result<Actor> {
-        Actor::anonymous(&self.base)
+        Actor::anonymous(&self.bases().join(" "))
     }
 
     /// The key that the shop's bridge signs with.
@@ -586,6 +801,7 @@ impl Shop {
     #[must_use]
     pub fn login_url(&self, login: &str) -> Url {
         let mut url = self.database.clone();
+        url.set_path(&self.database_name(login));
         // Only an address that cannot have a user refuses one.
         let _ = url.set_username(&format!("shop_{login}"));
         let _ = url.set_password(Some(&password(login)));
@@ -624,6 +840,22 @@ impl Shop {
         self.count("select deadlocks from pg_stat_database where datname = current_database()")
             .await
     }
+}
+
+/// The hosts of a topology, each with ports of its own.
+fn hosts(topology: Topology) -> Result<Vec<Host>> {
+    let mut ports = free_ports::<12>()?.into_iter();
+    let mut port = || ports.next().context("too many hosts");
+    let hosts = topology.hosts().into_iter().map(|(name, manifest)| {
+        Ok(Host {
+            name,
+            manifest,
+            port: port()?,
+            metrics: port()?,
+            process: None,
+        })
+    });
+    hosts.collect()
 }
 
 impl Drop for Shop {

@@ -16,21 +16,37 @@ use crate::toolchain::{Wasm, cargo};
 /// Most of those minutes are wasmtime's.
 pub(crate) const HINT: &str = "the first time takes minutes";
 
+/// A folder of packages that are built to wasm, and what stands before a folder's name in its package's.
+type Packages = (&'static str, &'static str);
+
+const COMPONENTS: Packages = ("components", "");
+const GUESTS: Packages = ("tests/guests", "");
+/// `redis` and the like are other people's packages.
+const CONFORMANCE: Packages = ("tests/conformance", "conformance-");
+
 /// Builds every component to `target/wasm32-wasip2/wasm/*.wasm`.
 pub(crate) fn components(checkout: &Checkout) -> Result<()> {
-    wasm(checkout, "building the components", &["components"])
+    wasm(checkout, "building the components", &[COMPONENTS])
 }
 
 /// Builds every component, and the guests that the embedded host is tested with, likewise.
 pub(crate) fn components_and_guests(checkout: &Checkout) -> Result<()> {
     let step = "building the components and the tests' guests";
-    wasm(checkout, step, &["components", "tests/guests"])
+    wasm(checkout, step, &[COMPONENTS, GUESTS, CONFORMANCE])
 }
 
-fn wasm(checkout: &Checkout, step: &str, folders: &[&str]) -> Result<()> {
-    let wasm = Wasm::find_or_install(checkout)?;
-    let step = Step::start(step);
-    let mut command = wasm.cargo(checkout)?;
+/// Builds what stands for the next release of two components, to `target/next-release/wasm32-wasip2/wasm/*.wasm`.
+pub(crate) fn next_release(checkout: &Checkout) -> Result<()> {
+    let mut command = build_wasm(checkout)?;
+    let step = Step::start("building two components of the next release");
+    command.env("CARGO_TARGET_DIR", checkout.target().join("next-release"));
+    command.args(["--features", "contracts/next-release"]);
+    command.args(["--package", "ordering", "--package", "payment"]);
+    build(checkout, step, command, "next-release")
+}
+
+fn build_wasm(checkout: &Checkout) -> Result<Command> {
+    let mut command = Wasm::find_or_install(checkout)?.cargo(checkout)?;
     command.args([
         "build",
         "--locked",
@@ -39,16 +55,22 @@ fn wasm(checkout: &Checkout, step: &str, folders: &[&str]) -> Result<()> {
         "--target",
         "wasm32-wasip2",
     ]);
-    for folder in folders {
-        for name in package_names(checkout, folder)? {
-            command.args(["--package", &name]);
+    Ok(command)
+}
+
+fn wasm(checkout: &Checkout, step: &str, folders: &[Packages]) -> Result<()> {
+    let mut command = build_wasm(checkout)?;
+    let step = Step::start(step);
+    for (folder, prefix) in folders {
+        for name in folder_names(checkout, folder)? {
+            command.args(["--package", &format!("{prefix}{name}")]);
         }
     }
     build(checkout, step, command, "components")
 }
 
-/// The folders in `folder` are packages of their names.
-pub(crate) fn package_names(checkout: &Checkout, folder: &str) -> Result<Vec<String>> {
+/// The folders in `folder` that are packages.
+pub(crate) fn folder_names(checkout: &Checkout, folder: &str) -> Result<Vec<String>> {
     let entries =
         fs::read_dir(checkout.root().join(folder)).with_context(|| format!("cannot read {folder}/"))?;
     let folders = entries

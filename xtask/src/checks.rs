@@ -2,15 +2,19 @@
 //! has fresh servers of its own, so it never touches the shop of `up`. What is said without running it is in `lints`.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::addresses::Addresses;
 use crate::builds;
 use crate::checkout::Checkout;
+use crate::kubernetes;
 use crate::lints;
+use crate::manifests;
 use crate::process::Process;
 use crate::programs::{self, Need, on_path};
 use crate::progress::{Step, say};
@@ -30,6 +34,14 @@ pub(crate) struct Test {
     #[arg(long, value_name = "URL")]
     against: Option<String>,
 
+    /// Only what holds in every topology, in this one: each service by itself, or everything twice
+    #[arg(long, value_enum, conflicts_with = "against")]
+    topology: Option<Topology>,
+
+    /// Run the conformance tests, and only those, in the `spin` on PATH instead of the embedded host
+    #[arg(long, conflicts_with = "against")]
+    spin: bool,
+
     /// Have Schemathesis draw other requests
     #[arg(long, value_name = "NUMBER", default_value_t = SCHEMATHESIS_SEED)]
     schemathesis_seed: u64,
@@ -37,6 +49,33 @@ pub(crate) struct Test {
     /// Run only tests whose name contains this
     filter: Vec<String>,
 }
+
+/// How a shop may be laid out besides all in one process.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Topology {
+    /// Each service a process of its own, found by URL, with a database of its own
+    Split,
+    /// Two hosts and two relays on the same stores
+    Doubled,
+}
+
+impl Topology {
+    const ALL: [Self; 2] = [Self::Split, Self::Doubled];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Doubled => "doubled",
+        }
+    }
+}
+
+/// The modules of `tests/tests/inside` whose tests hold in every topology: the rest looks into one process, or asks what
+/// no topology changes.
+const IN_EVERY_TOPOLOGY: [&str; 1] = ["chaos::"];
+
+/// How long the storm is in each of them, in s.
+const STORM_SECONDS: &str = "45";
 
 #[derive(clap::Args)]
 pub(crate) struct Chaos {
@@ -47,6 +86,10 @@ pub(crate) struct Chaos {
     /// Repeat the random choices of another run
     #[arg(long)]
     seed: Option<u64>,
+
+    /// In a shop that is laid out otherwise than in one process
+    #[arg(long, value_enum)]
+    topology: Option<Topology>,
 }
 
 #[derive(clap::Args)]
@@ -125,6 +168,25 @@ impl<'a> Ground<'a> {
         Ok(format!("http://127.0.0.1:{port}"))
     }
 
+    /// Has a shop of this topology pass the black-box tests, and those of the tests inside that hold in every topology;
+    /// of all these, those that `filter` names.
+    fn test_in(&self, topology: Topology, filter: &[String]) -> Result<()> {
+        say(&format!("topology: {}", topology.name()));
+        let shop = OpenTopology::open(self, topology)?;
+        let mut command = runner(self.checkout, Some("black_box"), filter);
+        self.describe(&mut command)?;
+        command.env("SHOP_TEST_BASE_URL", &shop.bases);
+        pass(command)?;
+        drop(shop);
+        let modules = IN_EVERY_TOPOLOGY.map(str::to_owned);
+        let filter = if filter.is_empty() { &modules[..] } else { filter };
+        let mut command = runner(self.checkout, Some("inside"), filter);
+        self.describe(&mut command)?;
+        command.env("SHOP_TEST_TOPOLOGY", topology.name());
+        command.env("SHOP_CHAOS_SECONDS", STORM_SECONDS);
+        pass(command)
+    }
+
     /// What tests and benches find their ground by.
     fn describe(&self, command: &mut Command) -> Result<()> {
         command
@@ -150,24 +212,81 @@ impl Drop for Ground<'_> {
     }
 }
 
+/// A shop that is laid out in some way, kept open by a program of the tests, which ends with this.
+struct OpenTopology {
+    program: Child,
+    /// Where clients come, separated by blanks.
+    bases: String,
+}
+
+impl OpenTopology {
+    fn open(ground: &Ground, topology: Topology) -> Result<Self> {
+        let step = Step::start(format!("opening the shop ({})", topology.name()));
+        let mut command = Command::new(ground.checkout.target().join("release/topology"));
+        command.arg(topology.name()).current_dir(ground.checkout.root());
+        ground.describe(&mut command)?;
+        // A group of its own: Ctrl-C is for this program, which closes the shop.
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0);
+        let mut shop = Self {
+            program: command.spawn().context("cannot open a shop")?,
+            bases: String::new(),
+        };
+        let stdout = shop.program.stdout.take().context("a program without output")?;
+        BufReader::new(stdout)
+            .read_line(&mut shop.bases)
+            .context("cannot open a shop")?;
+        if shop.bases.trim().is_empty() {
+            bail!("the shop does not open: see above");
+        }
+        step.done();
+        Ok(shop)
+    }
+}
+
+impl Drop for OpenTopology {
+    fn drop(&mut self) {
+        drop(self.program.stdin.take());
+        // Whatever it ends with, it has ended.
+        let _ = self.program.wait();
+    }
+}
+
 /// Builds everything and runs all tests.
 pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     if let Some(url) = &test.against {
         return test_against(checkout, url, &test.filter);
     }
+    if test.spin {
+        return test_in_spin(checkout, &test.filter);
+    }
     let mut ground = Ground::lay(checkout, "test")?;
     builds::components_and_guests(checkout)?;
+    builds::next_release(checkout)?;
     builds::tests(checkout)?;
+    manifests::write(checkout)?;
     let schemathesis = schemathesis::find_or_install(checkout)?;
     ground.servers.await_all(&Kind::ALL)?;
+    if let Some(topology) = test.topology {
+        return ground.test_in(topology, &test.filter);
+    }
     let shop = ground.open_shop()?;
-    let mut command = runner(checkout, &test.filter);
+    let mut command = runner(checkout, None, &test.filter);
     ground.describe(&mut command)?;
     command
         .env("SHOP_TEST_BASE_URL", shop)
         .env("SHOP_TEST_SCHEMATHESIS", schemathesis)
         .env("SHOP_TEST_SCHEMATHESIS_SEED", test.schemathesis_seed.to_string());
-    pass(command)
+    pass(command)?;
+    // Who asks for some tests has had them.
+    if test.filter.is_empty() {
+        for topology in Topology::ALL {
+            ground.test_in(topology, &[])?;
+        }
+    }
+    Ok(())
 }
 
 /// The chaos test alone, as long as one likes; it says what it does while it does it.
@@ -181,6 +300,10 @@ pub(crate) fn chaos(checkout: &Checkout, chaos: &Chaos) -> Result<()> {
     command.args(["chaos::", "--", "--nocapture"]);
     ground.describe(&mut command)?;
     command.env("SHOP_CHAOS_SECONDS", (60 * chaos.minutes).to_string());
+    if let Some(topology) = chaos.topology {
+        manifests::write(checkout)?;
+        command.env("SHOP_TEST_TOPOLOGY", topology.name());
+    }
     if let Some(seed) = chaos.seed {
         command.env("SHOP_CHAOS_SEED", seed.to_string());
     }
@@ -207,8 +330,33 @@ fn test_against(checkout: &Checkout, url: &str, filter: &[String]) -> Result<()>
     pass(command)
 }
 
-/// nextest where it is installed (a hung or crashing test is then only itself), else `cargo test`.
-fn runner(checkout: &Checkout, filter: &[String]) -> Command {
+/// The guests of `tests/conformance`, served by Spin: what is expected of the embedded host, asked of its model.
+fn test_in_spin(checkout: &Checkout, filter: &[String]) -> Result<()> {
+    let spin = on_path("spin")
+        .context("there is no `spin` on PATH: https://spinframework.dev says how to install it")?;
+    let ground = Ground::lay(checkout, "test")?;
+    builds::components_and_guests(checkout)?;
+    ground.servers.await_all(&[Kind::Postgres, Kind::Redis])?;
+    let mut command = cargo(checkout);
+    command
+        .args([
+            "test",
+            "--locked",
+            "--release",
+            "--workspace",
+            "--test",
+            "conformance",
+            "--",
+        ])
+        .args(filter);
+    ground.describe(&mut command)?;
+    command.env("SHOP_TEST_SPIN", spin);
+    pass(command)
+}
+
+/// nextest where it is installed (a hung or crashing test is then only itself), else `cargo test`. All tests, or those of
+/// one binary.
+fn runner(checkout: &Checkout, binary: Option<&str>, filter: &[String]) -> Command {
     let mut command = cargo(checkout);
     if on_path("cargo-nextest").is_some() {
         command.args([
@@ -220,15 +368,11 @@ fn runner(checkout: &Checkout, filter: &[String]) -> Command {
             "--workspace",
         ]);
         command.args(["--no-fail-fast"]);
+        command.args(binary.map(|name| ["--test", name]).into_iter().flatten());
     } else {
-        command.args([
-            "test",
-            "--locked",
-            "--release",
-            "--workspace",
-            "--no-fail-fast",
-            "--",
-        ]);
+        command.args(["test", "--locked", "--release", "--workspace", "--no-fail-fast"]);
+        command.args(binary.map(|name| ["--test", name]).into_iter().flatten());
+        command.arg("--");
     }
     // A failed test says what was missed; where in the runtime it did so tells nobody anything.
     command.args(filter).env("RUST_LIB_BACKTRACE", "0");
@@ -265,7 +409,8 @@ pub(crate) fn bench(checkout: &Checkout, bench: &Bench) -> Result<()> {
         bail!("this checkout has no bench yet");
     }
     let ground = Ground::lay(checkout, "bench")?;
-    builds::components(checkout)?;
+    builds::components_and_guests(checkout)?;
+    manifests::write(checkout)?;
     let step = Step::long("building the host-bridge and the bench", builds::HINT);
     let mut build = cargo(checkout);
     build.args([
@@ -296,10 +441,13 @@ pub(crate) fn bench(checkout: &Checkout, bench: &Bench) -> Result<()> {
 pub(crate) fn ci(checkout: &Checkout) -> Result<()> {
     lints::all(checkout)?;
     lints::dependencies_if_possible(checkout)?;
+    kubernetes::check(checkout)?;
     test(
         checkout,
         &Test {
             against: None,
+            topology: None,
+            spin: false,
             schemathesis_seed: SCHEMATHESIS_SEED,
             filter: Vec::new(),
         },

@@ -8,7 +8,9 @@ mod builds;
 mod checkout;
 mod checks;
 mod interrupt;
+mod kubernetes;
 mod lints;
+mod manifests;
 mod process;
 mod programs;
 mod progress;
@@ -69,7 +71,7 @@ enum Task {
     Chaos(checks::Chaos),
     /// Measure the shop, on fresh servers of its own
     Bench(checks::Bench),
-    /// All that guards `main`: lints, dependencies, tests
+    /// All that guards `main`: lints, dependencies, deployment, tests
     Ci,
     /// Check the format, the workflows and what clippy finds, or some of them
     Lint(lints::Lint),
@@ -79,6 +81,10 @@ enum Task {
     Build,
     /// Build the WebAssembly components only
     Components,
+    /// Write a Spin manifest for each service alone, to `target/manifests/`
+    Manifests,
+    /// Render and check what `deploy/kubernetes` tells a cluster
+    Kubernetes,
     /// What a release is made of: each part of it by itself
     Release(release::Release),
     /// Write the API's descriptions anew, as the code has them
@@ -147,6 +153,8 @@ fn run(cli: &Cli) -> Result<()> {
         Task::Deps => lints::dependencies(&checkout),
         Task::Build => builds::components(&checkout).and_then(|()| builds::programs(&checkout)),
         Task::Components => builds::components(&checkout),
+        Task::Kubernetes => kubernetes::check(&checkout),
+        Task::Manifests => manifests::write(&checkout),
         Task::Release(release) => release::release(&checkout, release),
         Task::Describe => checks::describe(&checkout),
         Task::Server(server) => server.run(&checkout),

@@ -85,7 +85,6 @@ impl Shop<'_> {
         let database = Database::parse(&self.addresses.postgres)?;
         let cache = Cache::parse(&self.addresses.redis);
         let mut variables = BTreeMap::from([
-            ("postgres_database".to_owned(), database.name),
             ("redis".to_owned(), cache.server),
             ("redis_database".to_owned(), cache.database),
             ("jwt_signing_key".to_owned(), self.secrets.jwt_signing_key.clone()),
@@ -100,6 +99,7 @@ impl Shop<'_> {
                 format!("{service}_postgres"),
                 format!("postgres://{}", database.server),
             );
+            variables.insert(format!("{service}_postgres_database"), database.name.clone());
         }
         for login in LOGINS.into_iter().filter(|login| *login != "bridge") {
             variables.insert(

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 pub(super) struct Contender {
     pub(super) name: &'static str,
     pub(super) target: Target,
-    /// The process that serves.
-    pid: u32,
+    /// The processes that serve.
+    pids: Vec<u32>,
     runs: Vec<Run>,
 }
 
@@ -21,7 +21,7 @@ pub(super) async fn take_turns(scenario: &str, contenders: &mut [Contender], pac
         contenders.rotate_left(usize::from(round > 0));
         for contender in contenders.iter_mut() {
             let target = contender.target.clone();
-            let run = load(target, contender.pid, pace.warm_up, pace.run).await;
+            let run = load(target, contender.pids.clone(), pace.warm_up, pace.run).await;
             let run = run.with_context(|| format!("{scenario}, {}", contender.name))?;
             contender.runs.push(run);
         }
@@ -31,10 +31,14 @@ pub(super) async fn take_turns(scenario: &str, contenders: &mut [Contender], pac
 
 impl Contender {
     pub(super) fn new(name: &'static str, target: Target, pid: u32) -> Self {
+        Self::of_several(name, target, vec![pid])
+    }
+
+    pub(super) fn of_several(name: &'static str, target: Target, pids: Vec<u32>) -> Self {
         Self {
             name,
             target,
-            pid,
+            pids,
             runs: Vec::new(),
         }
     }

@@ -11,8 +11,11 @@ mod queue;
 mod relay;
 mod saga;
 mod single;
+mod spin;
+mod split;
 mod stage;
 mod stream;
+mod swap;
 mod twin;
 mod unit;
 
@@ -30,6 +33,10 @@ pub(crate) enum Part {
     Twin,
     /// The gateway, its limits and tracing, beside the same without
     Hardening,
+    /// One process for all components, beside one for each
+    Split,
+    /// Components that are swapped while orders come
+    Swap,
     /// One order at a time, from the request to `shipping`
     Single,
     /// A sustained stream of orders, beside pgbench
@@ -54,6 +61,8 @@ impl Part {
             Self::Stream,
             Self::Twin,
             Self::Hardening,
+            Self::Split,
+            Self::Swap,
             Self::Relay,
             Self::Backlog,
             Self::Past,
@@ -63,17 +72,9 @@ impl Part {
     }
 
     /// As one asks for it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Twin => "twin",
-            Self::Hardening => "hardening",
-            Self::Single => "single",
-            Self::Stream => "stream",
-            Self::Relay => "relay",
-            Self::Backlog => "backlog",
-            Self::Past => "past",
-            Self::Idle => "idle",
-        }
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Its heading.
@@ -81,6 +82,8 @@ impl Part {
         match self {
             Self::Twin => "The components beside a native twin",
             Self::Hardening => "What the gateway, its limits and tracing cost",
+            Self::Split => "Together, and each service by itself",
+            Self::Swap => "Hot swap",
             Self::Single => "One order at a time",
             Self::Stream => "A sustained stream of orders",
             Self::Relay => "The relay",
@@ -99,6 +102,8 @@ impl Part {
         match self {
             Self::Twin => twin::measure(pace).await,
             Self::Hardening => hardening::measure(pace).await,
+            Self::Split => split::measure(pace).await,
+            Self::Swap => swap::measure(pace).await,
             Self::Single => single::measure(pace).await,
             Self::Stream => stream::measure(pace).await,
             Self::Relay => relay::measure(pace).await,

@@ -234,7 +234,7 @@ async fn requested(
             } else {
                 (empty, &mut of_empty)
             };
-            let run: Run = load(target(side), side.pid, pace.warm_up, pace.run).await?;
+            let run: Run = load(target(side), vec![side.pid], pace.warm_up, pace.run).await?;
             times.push(1000.0 / run.rate());
         }
     }

@@ -37,7 +37,7 @@ impl Stream {
         stage.shop.database().await?.batch_execute("checkpoint").await?;
         let used = process::cpu_time(stage.pid)?;
         let started = Instant::now();
-        let posted = load(stage.order()?, stage.pid, Duration::ZERO, duration).await?;
+        let posted = load(stage.order()?, vec![stage.pid], Duration::ZERO, duration).await?;
         let shipped = stage.await_quiet(PATIENCE).await? - before;
         let elapsed = started.elapsed();
         let cpu = process::cpu_time(stage.pid)?.saturating_sub(used);

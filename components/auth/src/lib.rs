@@ -22,6 +22,8 @@ pub struct Auth {
     pub(crate) tokens: Jwt,
     pub(crate) hasher: Bcrypt,
     pub(crate) database: Database,
+    /// Whether nobody but the gateway gets here over a network.
+    pub(crate) gateway_only: bool,
     router: Router<Self>,
 }
 
@@ -42,6 +44,7 @@ impl Component for Auth {
             tokens: Jwt::new(signing_key, ttl_seconds, session_ttl_seconds)?,
             hasher: Bcrypt::new(parsed_variable("bcrypt_cost").await?)?,
             database: Database::new(variable("database_url").await?),
+            gateway_only: parsed_variable("gateway_only").await?,
             router: api::router(),
         })
     }

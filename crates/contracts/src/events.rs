@@ -239,8 +239,11 @@ pub enum DecodeError {
     },
 }
 
+/// The schema version of `PaymentCompleted`; another one in what stands for the next release.
+const PAYMENT_COMPLETED: u64 = if cfg!(feature = "next-release") { 2 } else { 1 };
+
 macro_rules! events {
-    ($($name:ident { source: $source:literal, key: $key:literal, version: $version:literal, about: $about:ident,
+    ($($name:ident { source: $source:literal, key: $key:literal, version: $version:expr, about: $about:ident,
         queues: [$($queue:literal),*] })+) => {
         /// Any event of the shop.
         #[derive(Clone, Debug, PartialEq)]
@@ -287,6 +290,10 @@ macro_rules! events {
                 };
                 if let Value::Object(fields) = &mut data {
                     fields.insert("schema_version".to_owned(), Value::from(version));
+                    #[cfg(feature = "next-release")]
+                    if matches!(self, Self::PaymentCompleted(_)) {
+                        fields.insert("receipt".to_owned(), Value::from("of the next release"));
+                    }
                 }
                 Ok(data)
             }
@@ -361,7 +368,7 @@ events! {
         source: "catalog", key: "stock.rejected", version: 1, about: order_id, queues: ["ordering_stock_events"]
     }
     PaymentCompleted {
-        source: "payment", key: "payment.completed", version: 1, about: payment_id, queues: ["ordering_payment_events"]
+        source: "payment", key: "payment.completed", version: PAYMENT_COMPLETED, about: payment_id, queues: ["ordering_payment_events"]
     }
     PaymentFailed {
         source: "payment", key: "payment.failed", version: 1, about: payment_id, queues: ["ordering_payment_events"]

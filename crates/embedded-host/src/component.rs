@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use wasmtime_wasi_http::WasiBody;
 
 use crate::bodies::{Bodies, NoRoom, Room};
-use crate::config::{Config, Limits, OnWrite};
+use crate::config::{Canary, Config, Limits, OnWrite};
 use crate::engine::Digest;
 use crate::headers::{self, RouteHeaders};
 use crate::life;
@@ -71,13 +71,18 @@ impl Component {
         }
     }
 
-    /// Has `next` serve from now on, if it is well.
+    /// Has `next` serve from now on, or be tried first, if it is well.
     ///
     /// # Errors
     /// Why it would not do, on one line; then nothing has changed.
-    pub(crate) async fn swap(&self, next: Version, probe_path: &str) -> Result<(), String> {
+    pub(crate) async fn swap(
+        &self,
+        next: Version,
+        probe_path: &str,
+        canary: Option<Canary>,
+    ) -> Result<(), String> {
         self.probe(&next, probe_path).await?;
-        self.versions.replace(next);
+        self.versions.replace(next, canary);
         Ok(())
     }
 
@@ -86,8 +91,14 @@ impl Component {
         self.versions.refuse();
     }
 
+    /// The version that serves.
     pub(crate) fn digest(&self) -> Digest {
-        self.versions.current().digest
+        self.versions.digest()
+    }
+
+    /// The version that came last, be it on trial or not.
+    pub(crate) fn newest(&self) -> Digest {
+        self.versions.newest()
     }
 
     /// Asks an instance of a version that does not serve yet how it is.
@@ -176,11 +187,13 @@ impl Component {
         parts.headers.remove(EXPECT);
         let is_head = parts.method == Method::HEAD;
         let deadline = Instant::now() + self.limits.request_timeout;
-        let version = self.versions.current();
-        let answered = version
+        let chosen = self.versions.choose();
+        let answered = chosen
+            .version
             .pool
             .run(Request::from_parts(parts, full(body)), class, deadline)
             .await;
+        self.versions.answered(&chosen, is_failure(&answered));
         let response = answered.map_err(|refusal| self.explain(refusal))?;
         if response.status().is_informational() {
             // No answer at all: hyper would take it for the begin of another protocol.
@@ -281,6 +294,14 @@ impl Drop for UnderWay<'_> {
             span.fail("cancelled");
             self.meters.abandoned(self.arrived.elapsed());
         }
+    }
+}
+
+/// Whether an answer speaks against the version that gave it. That there was no room does not.
+fn is_failure(answered: &Result<Response<WasiBody>, Refusal>) -> bool {
+    match answered {
+        Ok(response) => response.status().is_server_error(),
+        Err(refusal) => *refusal != Refusal::Busy,
     }
 }
 

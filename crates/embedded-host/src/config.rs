@@ -42,6 +42,8 @@ pub struct Config {
     pub reuse: Reuse,
     /// What a component is asked before a new version of it serves: this must be answered with 2xx.
     pub probe_path: String,
+    /// Components of which a new version is tried beside the one that serves, before it serves alone.
+    pub canaries: HashMap<String, Canary>,
     /// Told after each request that may have written.
     pub on_write: Option<OnWrite>,
 }
@@ -71,6 +73,7 @@ impl Config {
             client_traces_per_second: 10,
             reuse: Reuse::default(),
             probe_path: "/health".to_owned(),
+            canaries: HashMap::new(),
             on_write: None,
         }
     }
@@ -83,6 +86,16 @@ pub const RESERVED_PATHS: [&str; 4] = [
     "/health",
     "/health/live",
 ];
+
+/// How a new version of a component is tried: if more of its answers are errors (5xx, traps, none in time) than of the
+/// other's, it is taken back; else it serves alone in the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Canary {
+    /// Which part of the component's requests it has meanwhile, above 0 and below 1.
+    pub share: f64,
+    /// For how long, at least: it serves alone only after 20 answers.
+    pub time: Duration,
+}
 
 /// Bounds on what requests may use. Those on instances, requests and connections hold for each component by
 /// itself, so that a flood at one cannot take what another needs.

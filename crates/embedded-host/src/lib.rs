@@ -39,7 +39,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use config::{Config, Limits, OnWrite, RESERVED_PATHS, Reuse};
+pub use config::{Canary, Config, Limits, OnWrite, RESERVED_PATHS, Reuse};
 pub use error::{StartError, SwapError};
 pub use swap::Swap;
 pub use variables::VariableSource;
@@ -54,6 +54,7 @@ pub struct Host {
     loader: loader::Loader,
     /// What a new version is asked before it serves.
     probe_path: String,
+    canaries: HashMap<String, Canary>,
 }
 
 impl Host {

@@ -74,14 +74,15 @@ impl Route {
         if !self.path.is_empty() && !below.is_empty() && !below.starts_with('/') {
             return None;
         }
-        // From the path as the client wrote it, so that a slash at its end is kept.
+        // From the path as the client wrote it, so that a slash at its end is kept; of several one is.
         let start = path.len() - path.trim_start_matches('/').len() + self.path.len();
         let start = if self.path.is_empty() {
             start.saturating_sub(1)
         } else {
             start
         };
-        Some(path.get(start..).unwrap_or(""))
+        let end = path.trim_end_matches('/').len().max(start) + usize::from(path.ends_with('/'));
+        Some(path.get(start..end).unwrap_or(""))
     }
 }
 
@@ -161,10 +162,14 @@ mod tests {
             ("/...", "/", "/"),
             ("/...", "/a/b", "/a/b"),
             ("/...", "/a/", "/a/"),
+            ("/...", "//", "/"),
+            ("/...", "//a//", "/a/"),
             ("/test/...", "/test", ""),
             ("/test/...", "/test/", "/"),
             ("/test/...", "/test/hello", "/hello"),
             ("/test/...", "/test/hello/", "/hello/"),
+            ("/test/...", "/test//", "/"),
+            ("/test/...", "//test//hello//", "//hello/"),
             ("/test", "/test", ""),
             ("/test", "/test/", ""),
         ] {

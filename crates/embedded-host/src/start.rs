@@ -70,7 +70,14 @@ fn check_services(config: &Config, manifest: &Manifest) -> Result<(), StartError
             return Err(failed("it is given twice"));
         }
     }
-    Ok(())
+    let mut canaries = config.canaries.keys();
+    match canaries.find(|name| !manifest.components.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => Err(StartError::Component {
+            component: name.clone(),
+            reason: "there is a canary for it, but the manifest has none".to_owned(),
+        }),
+    }
 }
 
 /// What each component is made with, its templates filled in.
@@ -135,10 +142,15 @@ fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartErr
     let parts_per_instance = parts.clone().max().unwrap_or(1);
     let each = config.limits.instances_per_component.max(1);
     let each = each.saturating_add(RESERVED_INSTANCES);
-    // While one version takes the place of another, both have their instances; of one component at a time.
+    // While one version takes the place of another, both have their instances: of one component at a time, and of those
+    // on trial.
+    let twice = u32::try_from(config.canaries.len())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    let parts = parts.fold(parts_per_instance.saturating_mul(twice), u32::saturating_add);
     let totals = Totals {
-        instances: each.saturating_mul(components.saturating_add(1)),
-        parts: each.saturating_mul(parts.fold(parts_per_instance, u32::saturating_add)),
+        instances: each.saturating_mul(components.saturating_add(twice)),
+        parts: each.saturating_mul(parts),
         parts_per_instance,
         requests_per_instance: u32::try_from(config.reuse.max_concurrent_requests).unwrap_or(u32::MAX),
         max_instance_bytes: config.limits.max_instance_bytes,
@@ -189,6 +201,7 @@ fn serve(
         components,
         loader,
         probe_path: config.probe_path.clone(),
+        canaries: config.canaries.clone(),
     })
 }
 

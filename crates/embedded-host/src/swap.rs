@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub enum Swap {
     /// Another version serves.
     Done,
+    /// Another version has a share of the requests.
+    Trial,
     /// The file holds what serves already.
     Unchanged,
 }
@@ -25,7 +27,7 @@ pub enum Swap {
 type Look = Option<(SystemTime, u64)>;
 
 impl Host {
-    /// Has what the component's file holds now serve from now on.
+    /// Has what the component's file holds now serve from now on, or be tried first if there is a canary for it.
     ///
     /// # Errors
     /// Why it would not do, on one line; what served goes on.
@@ -36,18 +38,27 @@ impl Host {
         };
         let component = self.components.get(name);
         let component = component.ok_or_else(|| refused("the manifest has none".to_owned()))?;
-        let swapped = match self.loader.load(name, Some(component.digest())).await {
-            Ok(Some(next)) => component.swap(next, &self.probe_path).await.map(|()| Swap::Done),
+        let canary = self.canaries.get(name).copied();
+        let swapped = match self.loader.load(name, Some(component.newest())).await {
+            Ok(Some(next)) => {
+                let swapped = component.swap(next, &self.probe_path, canary).await;
+                swapped.map(|()| canary.map_or(Swap::Done, |_| Swap::Trial))
+            }
             Ok(None) => Ok(Swap::Unchanged),
             Err(error) => Err(error.to_string()),
         };
         let sha256 = component.digest();
         match swapped {
-            Ok(swap) => {
-                if swap == Swap::Done {
-                    tracing::info!(component = name, %sha256, "another version serves");
-                }
-                Ok(swap)
+            Ok(Swap::Unchanged) => Ok(Swap::Unchanged),
+            Ok(Swap::Done) => {
+                tracing::info!(component = name, %sha256, "another version serves");
+                Ok(Swap::Done)
+            }
+            Ok(Swap::Trial) => {
+                let tried = component.newest();
+                let share = canary.map(|canary| canary.share);
+                tracing::info!(component = name, serves = %sha256, %tried, share, "another version is on trial");
+                Ok(Swap::Trial)
             }
             Err(reason) => {
                 component.refuse_swap();

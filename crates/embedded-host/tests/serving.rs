@@ -62,6 +62,17 @@ async fn a_path_without_a_route_is_answered_with_problem_details() {
 }
 
 #[tokio::test]
+async fn the_host_tells_nobody_of_the_application_at_spins_own_paths() {
+    let host = host().await;
+    for path in ["health", "info"] {
+        let request =
+            format!("GET /.well-known/spin/{path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+        let answer = exchange(host.address(), &request).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_answer_to_head_has_no_body() {
     let host = host().await;
     let answer = exchange(

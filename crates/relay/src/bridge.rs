@@ -35,6 +35,8 @@ pub struct Config {
     pub amqp_url: String,
     /// `http://host:port`, under which every service has `/internal/<service>/events`.
     pub events_url: String,
+    /// The same for services that answer elsewhere.
+    pub service_urls: BTreeMap<String, String>,
     pub events_key: SigningKey,
     pub relay: RelaySettings,
     pub shuttle: ShuttleSettings,
@@ -59,6 +61,7 @@ impl Config {
             outbox_urls: BTreeMap::new(),
             amqp_url,
             events_url,
+            service_urls: BTreeMap::new(),
             events_key,
             relay: RelaySettings::default(),
             shuttle: ShuttleSettings::default(),
@@ -109,7 +112,7 @@ impl Bridge {
     /// If an address cannot be read, a server refuses us for good, or Postgres may lose what it acknowledges.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let databases = Databases::parse(&config)?;
-        let services = Services::new(&config.events_url, config.events_key.clone()).map_err(StartError)?;
+        let services = services(&config)?;
         let topology = Arc::new(config.topology.clone());
         let uri = amqp_uri(&config.amqp_url)?;
         let publishers = Broker::new(uri.clone(), "publisher", topology.clone());
@@ -235,6 +238,22 @@ impl Bridge {
             self.tasks.spawn(prune.run());
         }
     }
+}
+
+fn services(config: &Config) -> Result<Services, StartError> {
+    let known = config.topology.services();
+    let mut given = config.service_urls.keys();
+    if let Some(service) = given.find(|service| !known.contains(service.as_str())) {
+        return Err(StartError(format!(
+            "a service url is given for {service:?}, which the topology has not"
+        )));
+    }
+    Services::new(
+        &config.events_url,
+        &config.service_urls,
+        config.events_key.clone(),
+    )
+    .map_err(StartError)
 }
 
 /// Where each table is.

@@ -83,10 +83,11 @@ impl Request {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The client's address, if somebody tells it who is believed: the host, and the gateway where it is the caller.
+    /// The client's address, if somebody tells it who is believed: the host, and the gateway where it is the caller. That
+    /// is seen on a chained call; over a network it is so where nobody but the gateway gets through (`gateway_only`).
     #[must_use]
-    pub fn client(&self) -> Option<IpAddr> {
-        client(&self.headers)
+    pub fn client(&self, gateway_only: bool) -> Option<IpAddr> {
+        client(&self.headers, gateway_only)
     }
 
     /// The client's own id for the request, if it is a sane one, else a new one.
@@ -214,13 +215,15 @@ impl Request {
     }
 }
 
-fn client(headers: &HeaderMap) -> Option<IpAddr> {
+fn client(headers: &HeaderMap, gateway_only: bool) -> Option<IpAddr> {
     let caller = caller(headers)?;
-    if !caller.is_unspecified() {
-        return Some(caller);
-    }
+    let is_chained = caller.is_unspecified();
     // Only the gateway calls, and it drops what clients made up.
-    headers.get(CLIENT_HEADER)?.to_str().ok()?.parse().ok()
+    let told = || headers.get(CLIENT_HEADER)?.to_str().ok()?.parse().ok();
+    match is_chained || gateway_only {
+        true => told().or((!is_chained).then_some(caller)),
+        false => Some(caller),
+    }
 }
 
 /// Whether another component of the shop sent the request.
@@ -310,11 +313,15 @@ mod tests {
     }
 
     fn client_of(headers: &[(HeaderName, &'static str)]) -> Option<String> {
+        told(headers, false)
+    }
+
+    fn told(headers: &[(HeaderName, &'static str)], gateway_only: bool) -> Option<String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, HeaderValue::from_static(value));
         }
-        client(&map).map(|address| address.to_string())
+        client(&map, gateway_only).map(|address| address.to_string())
     }
 
     #[test]
@@ -338,6 +345,16 @@ mod tests {
         assert_eq!(client_of(std::slice::from_ref(&said)), None);
         assert_eq!(client_of(&[said, (CALLER_HEADER, "unix:")]), None);
         assert_eq!(client_of(&[chained]), None);
+    }
+
+    #[test]
+    fn the_gateway_is_believed_over_a_network_where_nobody_else_gets_through() {
+        let caller = (CALLER_HEADER, "10.0.0.1:51234");
+        let said = (CLIENT_HEADER, "10.0.0.7");
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(told(&[said.clone(), caller.clone()], true), some("10.0.0.7"));
+        assert_eq!(told(&[caller], true), some("10.0.0.1"), "it says nothing");
+        assert_eq!(told(&[said], true), None);
     }
 
     proptest! {

@@ -237,6 +237,43 @@ async fn a_guest_that_sleeps_on_is_ended_with_503_and_hurts_no_other_component()
 }
 
 #[tokio::test]
+async fn a_body_that_is_larger_than_2_mib_is_413_whoever_is_asked() -> Result<()> {
+    let host = Host::start(&[]).await?;
+    for (bytes, status) in [(2 * 1024 * 1024, 200), (2 * 1024 * 1024 + 1, 413)] {
+        let request = host.client.post(format!("{}/tame/age", host.base));
+        let answer = request.body(vec![b' '; bytes]).send().await?;
+        ensure!(answer.status() == status, "{bytes} bytes: {}", answer.status());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408() -> Result<()> {
+    let host = Host::start_impatient().await?;
+    let mut slow = TcpStream::connect(host.base.trim_start_matches("http://")).await?;
+    slow.write_all(b"POST /tame/age HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\n\r\nab")
+        .await?;
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, slow.read_to_string(&mut answer)).await??;
+    ensure!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    ensure!(answer.contains("\"/problems/body-timeout\""), "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_instance_answers_128_requests_and_no_more() -> Result<()> {
+    let host = Host::start(&[]).await?;
+    let mut oldest = 0;
+    // Whoever is asked next, some instance comes to its end.
+    for _ in 0..1000 {
+        let age: u32 = host.ask("/tame/age", "").await?.body.parse()?;
+        oldest = oldest.max(age);
+    }
+    ensure!(oldest == 128, "the oldest instance answered {oldest}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_answer_of_another_length_than_it_says_is_502() -> Result<()> {
     for act in ["short", "long"] {
         let host = Host::start(&[]).await?;
@@ -356,6 +393,23 @@ async fn a_guest_reaches_what_it_is_granted_and_nothing_else() -> Result<()> {
     }
     let nobody = tokio::time::timeout(Duration::ZERO, forbidden.accept()).await;
     ensure!(nobody.is_err(), "somebody connected where nobody may");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_the_host_cannot_make_is_an_error_and_no_trap() -> Result<()> {
+    for (address, expected) in [
+        // No such component; one that is there, which has no ports; a scheme that is not implemented.
+        ("http://nobody.spin.internal", "DestinationNotFound"),
+        ("http://tame.spin.internal:81", "DestinationNotFound"),
+        ("https://127.0.0.1:1", "does not implement https"),
+        // Nobody listens there.
+        ("http://127.0.0.1:1", "ConnectionRefused"),
+    ] {
+        let host = Host::start(&[("granted_http", address)]).await?;
+        let said = host.try_to("http", &format!("{address}/age")).await?;
+        ensure!(said.contains(expected), "{address}: {said}");
+    }
     Ok(())
 }
 

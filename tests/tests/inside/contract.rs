@@ -129,6 +129,75 @@ fn the_provider_that_is_composed_into_payment_needs_postgres_alone() -> Result<(
 }
 
 #[test]
+fn every_variable_is_required_or_has_a_default_and_what_opens_something_is_a_secret() -> Result<()> {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("spin.toml"))?.parse()?;
+    let variables = manifest["variables"].as_table().context("no variables")?;
+    let mut secrets = 0;
+    for (name, variable) in variables {
+        let is = |key: &str| variable.get(key).and_then(toml::Value::as_bool) == Some(true);
+        let default = variable.get("default").and_then(toml::Value::as_str);
+        ensure!(
+            is("required") != default.is_some(),
+            "{name} must be required or have a default, and not both"
+        );
+        let opens = |word: &str| ["password", "key", "keys", "credentials"].contains(&word);
+        if name.split('_').any(opens) {
+            ensure!(is("secret"), "{name} is no secret");
+            ensure!(
+                default.unwrap_or_default().is_empty(),
+                "everybody can read {name}"
+            );
+            secrets += 1;
+        }
+    }
+    ensure!(secrets > 8, "only {secrets} secrets: is it read right?");
+    Ok(())
+}
+
+#[test]
+fn spin_watch_sees_every_file_that_goes_into_a_component() -> Result<()> {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("spin.toml"))?.parse()?;
+    let watched = manifest["component"]["gateway"]["build"]["watch"]
+        .as_array()
+        .context("nothing is watched")?;
+    let watched: Vec<&str> = watched.iter().filter_map(toml::Value::as_str).collect();
+    for one in &watched {
+        // A folder with all that is in it, or a file: no other pattern has to be understood here.
+        let path = one.strip_suffix("/**").unwrap_or(one);
+        ensure!(root().join(path).exists(), "{one} is nothing that is there");
+    }
+    let is_watched = |file: &str| {
+        watched.iter().any(|one| match one.strip_suffix("**") {
+            Some(folder) => file.starts_with(folder),
+            None => file == *one,
+        })
+    };
+    // What cargo wrote down when it built them.
+    let folder = variable("SHOP_TEST_COMPONENTS")?;
+    let here = format!(" {}/", root().display().to_string().replace(' ', "\\ "));
+    for component in COMPONENTS.into_iter().chain(["payment_provider"]) {
+        let path = Path::new(&folder).join(format!("{component}.d"));
+        let read = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let files: Vec<&str> = read.split(&here).skip(1).map(str::trim).collect();
+        ensure!(
+            files.len() > 5,
+            "{component} is made of {files:?}: is it read right?"
+        );
+        for file in files {
+            ensure!(
+                !file.contains(' '),
+                "{component}: something from elsewhere in {file}"
+            );
+            ensure!(is_watched(file), "{component}: nobody watches {file}");
+        }
+    }
+    for file in ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        ensure!(is_watched(file), "nobody watches {file}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_topology_brings_every_event_to_the_queues_that_its_contract_names() -> Result<()> {
     let topology: toml::Table = std::fs::read_to_string(root().join("host-bridge/topology.toml"))?.parse()?;
     let words = |value: &toml::Value| -> BTreeSet<String> {

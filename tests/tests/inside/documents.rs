@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use shop_tests::environment::root;
 
 /// The documents that promise something and name what shows it.
-const PAGES: [&str; 2] = ["docs/security.md", "docs/correctness.md"];
+const PAGES: [&str; 3] = ["docs/security.md", "docs/correctness.md", "docs/spin.md"];
 
 /// What stands between backticks, and what comes before each.
 fn quoted(text: &str) -> impl Iterator<Item = (&str, &str)> {

@@ -21,6 +21,7 @@ mod plans;
 mod provider;
 mod races;
 mod relays;
+mod rolling;
 mod secrets;
 mod sign_in;
 mod signing_keys;

@@ -3,115 +3,20 @@
 use crate::alone;
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
-use sha2::{Digest as _, Sha256};
+use serde_json::json;
 use shop_tests::environment::root;
-use shop_tests::shop::signal;
-use shop_tests::{Actor, Shop, eventually};
-use std::path::{Path, PathBuf};
+use shop_tests::swappable::{COMPONENTS, Files, sha256};
+use shop_tests::{Actor, eventually};
 use std::time::Duration;
 use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const COMPONENTS: [&str; 6] = ["auth", "catalog", "delivery", "gateway", "ordering", "payment"];
 
 /// How often each component is swapped while clients shop.
-const ROUNDS: u8 = 3;
+const ROUNDS: u64 = 3;
 
 /// Clients that shop at the same time.
 const CLIENTS: usize = 4;
-
-/// A shop whose components are files of its own.
-struct Swappable {
-    shop: Shop,
-    folder: PathBuf,
-}
-
-impl Swappable {
-    async fn start(arguments: &[&str]) -> Result<Self> {
-        let mut shop = Shop::prepare().await?;
-        let folder = shop.folder().join("components");
-        std::fs::create_dir_all(&folder)?;
-        let built = root().join("target/wasm32-wasip2/wasm");
-        for component in COMPONENTS.into_iter().chain(["payment_provider"]) {
-            let file = format!("{component}.wasm");
-            std::fs::copy(built.join(&file), folder.join(&file))?;
-        }
-        let manifest = std::fs::read_to_string(root().join("spin.toml"))?;
-        let here = folder.to_str().context("no path")?;
-        let manifest = manifest.replace("target/wasm32-wasip2/wasm", here);
-        std::fs::write(folder.join("spin.toml"), manifest)?;
-        let mut all = vec![format!("--manifest={here}/spin.toml")];
-        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        shop.start_up(&all).await?;
-        Ok(Self { shop, folder })
-    }
-
-    fn file(&self, component: &str) -> PathBuf {
-        self.folder.join(format!("{component}.wasm"))
-    }
-
-    /// Puts these bytes in the place of a component's file, at once, and gives what they are known by.
-    fn put(&self, component: &str, bytes: &[u8]) -> Result<String> {
-        let aside = self.folder.join("next.wasm");
-        std::fs::write(&aside, bytes)?;
-        std::fs::rename(&aside, self.file(component))?;
-        Ok(sha256(bytes))
-    }
-
-    /// The same code as another file.
-    fn put_again(&self, component: &str, mark: u8) -> Result<String> {
-        let bytes = marked(&self.file(component), mark)?;
-        self.put(component, &bytes)
-    }
-
-    async fn ask_to_swap(&mut self) -> Result<()> {
-        signal(self.shop.host().context("no host")?, "HUP").await
-    }
-
-    /// The sample of a metric with these labels; `None` if there is none.
-    async fn sample(&self, name: &str, labels: &[(&str, &str)]) -> Result<Option<f64>> {
-        let [address, ..] = &self.shop.metrics()[..] else {
-            anyhow::bail!("no metrics")
-        };
-        let text = reqwest::get(format!("http://{address}/metrics"))
-            .await?
-            .text()
-            .await?;
-        let has = |line: &str, (label, value): &(&str, &str)| line.contains(&format!("{label}=\"{value}\""));
-        let mut lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-        let line = lines.find(|line| labels.iter().all(|label| has(line, label)));
-        let value = line.and_then(|line| line.rsplit(' ').next());
-        Ok(value.map(str::parse).transpose()?)
-    }
-
-    async fn await_version(&self, component: &str, sha256: &str) -> Result<()> {
-        let labels = [("component", component), ("sha256", sha256)];
-        eventually("the version serves", PATIENCE, async || {
-            let serves = self.sample("embedded_host_version", &labels).await?;
-            Ok((serves == Some(1.0)).then_some(()))
-        })
-        .await
-        .with_context(|| format!("{component} {sha256}"))
-    }
-
-    async fn swaps(&self, component: &str, outcome: &str) -> Result<f64> {
-        let labels = [("component", component), ("outcome", outcome)];
-        let swaps = self.sample("embedded_host_swaps_total", &labels).await?;
-        Ok(swaps.unwrap_or_default())
-    }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A component and a section behind it that nobody reads (a custom section, its name one byte).
-fn marked(file: &Path, mark: u8) -> Result<Vec<u8>> {
-    let mut bytes = std::fs::read(file)?;
-    bytes.extend([0, 2, 1, mark]);
-    Ok(bytes)
-}
 
 /// Shops until it is told to stop; every answer has to be as without any swap. Gives how many orders there are.
 async fn shop_on(user: Actor, rose: String, mut stop: watch::Receiver<bool>) -> Result<Vec<String>> {
@@ -129,8 +34,8 @@ async fn shop_on(user: Actor, rose: String, mut stop: watch::Receiver<bool>) -> 
 #[tokio::test]
 async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result<()> {
     let _alone = alone().await;
-    let mut swappable = Swappable::start(&[]).await?;
-    let anybody = swappable.shop.anonymous()?;
+    let (shop, files) = Files::start(&[]).await?;
+    let anybody = shop.anonymous()?;
     let rose = anybody
         .admin()
         .await?
@@ -146,18 +51,12 @@ async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result
     }
     for round in 0..ROUNDS {
         for component in COMPONENTS {
-            let sha256 = swappable.put_again(component, round)?;
-            swappable.ask_to_swap().await?;
+            let sha256 = files.put_again(component, round as u8)?;
+            shop.ask_to_swap().await?;
             // Of one with a dependency the digest is of both.
             match component {
-                "payment" => {
-                    eventually("payment is swapped", PATIENCE, async || {
-                        let swaps = swappable.swaps(component, "done").await?;
-                        Ok((swaps >= f64::from(round) + 1.0).then_some(()))
-                    })
-                    .await?;
-                }
-                _ => swappable.await_version(component, &sha256).await?,
+                "payment" => shop.await_swaps(component, "done", round + 1).await?,
+                _ => shop.await_version(component, &sha256).await?,
             }
         }
     }
@@ -167,56 +66,123 @@ async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result
     for order in orders.into_iter().collect::<Result<Vec<_>>>()?.concat() {
         count += 1;
         first
-            .at(&swappable.shop.base)
+            .at(&shop.base)
             .admin()
             .await?
             .await_status(&order, "shipping")
             .await?;
     }
     ensure!(count > CLIENTS, "only {count} orders were placed meanwhile");
-    swappable.shop.expect_clean_audit().await?;
+    shop.expect_clean_audit().await?;
     let dead = "select count(*) from bridge.dead_letters";
-    assert_eq!(swappable.shop.count(dead).await?, 0);
+    assert_eq!(shop.count(dead).await?, 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_file_that_would_not_do_leaves_what_serves_alone() -> Result<()> {
     let _alone = alone().await;
-    let mut swappable = Swappable::start(&[]).await?;
-    let anybody = swappable.shop.anonymous()?;
-    let good = std::fs::read(swappable.file("catalog"))?;
+    let (shop, files) = Files::start(&[]).await?;
+    let anybody = shop.anonymous()?;
+    let good = std::fs::read(files.file("catalog"))?;
     let half = &good[..good.len() / 2];
     let greedy = wat::parse_str(r#"(component (import "shop:nowhere/thing" (func)))"#)?;
     let deaf = wat::parse_str("(component)")?;
-    let bad: [(&[u8], &str); 4] = [
-        (half, "truncated"),
-        (&greedy, "an import too many"),
-        (&deaf, "no export"),
-        (b"no wasm", "no wasm"),
+    let stillborn = std::fs::read(root().join("target/wasm32-wasip2/wasm/stillborn.wasm"))?;
+    // What it is, and what the one line says of it.
+    let bad: [(&[u8], &str); 5] = [
+        (half, "unexpected end"),
+        (&greedy, "shop:nowhere/thing"),
+        (&deaf, "wasi:http/handler"),
+        (b"no wasm", "not a"),
+        (&stillborn, "GET /health failed"),
     ];
-    for (number, (bytes, what)) in bad.into_iter().enumerate() {
-        swappable.put("catalog", bytes)?;
-        swappable.ask_to_swap().await?;
-        eventually(what, PATIENCE, async || {
-            let refused = swappable.swaps("catalog", "refused").await?;
-            Ok((refused > number as f64).then_some(()))
-        })
-        .await?;
+    for (count, (bytes, _)) in (1..).zip(bad) {
+        files.put("catalog", bytes)?;
+        shop.ask_to_swap().await?;
+        shop.await_swaps("catalog", "refused", count).await?;
         anybody.get("/api/catalog/flowers?limit=5").await?.expect(200)?;
     }
-    swappable.await_version("catalog", &sha256(&good)).await?;
-    assert_eq!(swappable.swaps("catalog", "done").await?, 0.0);
-    let log = swappable.shop.whole_log("host")?;
+    shop.await_version("catalog", &sha256(&good)).await?;
+    assert_eq!(shop.swaps("catalog", "done").await?, 0);
+    let log = shop.whole_log("host")?;
     let lines = log.lines().filter(|line| line.contains("a version would not do"));
-    assert_eq!(lines.count(), 4, "one line each");
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), bad.len(), "one line each");
+    for (line, (_, reason)) in lines.into_iter().zip(bad) {
+        ensure!(line.contains(reason), "{line}");
+    }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_host_that_watches_swaps_by_itself() -> Result<()> {
     let _alone = alone().await;
-    let swappable = Swappable::start(&["--watch"]).await?;
-    let sha256 = swappable.put_again("delivery", 7)?;
-    swappable.await_version("delivery", &sha256).await
+    let (shop, files) = Files::start(&["--watch"]).await?;
+    let sha256 = files.put_again("delivery", 7)?;
+    shop.await_version("delivery", &sha256).await
+}
+
+#[tokio::test]
+async fn a_version_on_trial_that_does_worse_is_taken_back_and_one_that_does_as_well_serves_in_the_end()
+-> Result<()> {
+    let _alone = alone().await;
+    let (shop, files) = Files::start(&["--canary=catalog=0.1", "--canary-time=1"]).await?;
+    let anybody = shop.anonymous()?;
+    let good = std::fs::read(files.file("catalog"))?;
+    let turncoat = std::fs::read(root().join("target/wasm32-wasip2/wasm/turncoat.wasm"))?;
+    let share = async |sha256: &str| {
+        let labels = [("component", "catalog"), ("sha256", sha256)];
+        shop.sample("embedded_host_version", &labels).await
+    };
+
+    // It is healthy when it is asked, and fails at everything else.
+    let bad = files.put("catalog", &turncoat)?;
+    shop.ask_to_swap().await?;
+    let on_trial = async || Ok((share(&bad).await? == Some(0.1)).then_some(()));
+    eventually("it is on trial", PATIENCE, on_trial).await?;
+    assert_eq!(share(&sha256(&good)).await?, Some(0.9));
+    let mut errors = 0;
+    while shop.swaps("catalog", "taken_back").await? == 0 {
+        let answer = anybody.get("/api/catalog/flowers?limit=5").await?;
+        errors += u32::from(answer.status.is_server_error());
+        ensure!(errors < 10, "it goes on failing");
+    }
+    let log = shop.whole_log("host")?;
+    ensure!(log.contains("a version did worse and was taken back"), "{log}");
+    assert_eq!(
+        (share(&bad).await?, share(&sha256(&good)).await?),
+        (Some(0.0), Some(1.0))
+    );
+
+    // One that does as well serves alone once it has answered often enough.
+    let better = files.put("catalog", &[&good[..], &[0, 2, 1, 9]].concat())?;
+    shop.ask_to_swap().await?;
+    eventually("it serves", PATIENCE, async || {
+        anybody.get("/api/catalog/flowers?limit=5").await?.expect(200)?;
+        Ok((share(&better).await? == Some(1.0)).then_some(()))
+    })
+    .await?;
+    assert_eq!(shop.swaps("catalog", "done").await?, 1);
+
+    // An operator sees what there was.
+    let metrics = format!("http://{}/metrics", shop.metrics()[0]);
+    let status = [
+        "status",
+        "--json",
+        "--shop-url",
+        &shop.base,
+        "--metrics-url",
+        &metrics,
+    ];
+    let output = shop.operate(&status).await?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let catalog = &report["versions"]["catalog"];
+    assert_eq!(catalog["shares"], json!({ better: 1.0 }));
+    assert_eq!(catalog["swaps"], json!({"done": 1.0, "taken_back": 1.0}));
+    assert!(
+        catalog["age_seconds"].as_u64().is_some_and(|age| age < 60),
+        "{catalog}"
+    );
+    Ok(())
 }

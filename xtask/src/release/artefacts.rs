@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{VERSION, sbom};
@@ -16,7 +16,7 @@ use crate::run::{Ran, Run};
 pub(super) const METADATA: &str = "target/images";
 
 /// What stands for a digest that nobody knows yet.
-const UNKNOWN: &str = "sha256:DIGEST";
+pub(super) const UNKNOWN: &str = "sha256:DIGEST";
 
 /// A service, and the files that are linked into what is pushed for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,21 +65,33 @@ fn stem(path: &str) -> Option<String> {
     Some(Path::new(path).file_stem()?.to_str()?.to_owned())
 }
 
-/// The images, by the names of their files: `deploy/<name>.Dockerfile`.
+/// An image, by the name of its file: `deploy/<name>.Dockerfile`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    name: String,
+    /// Whether the components are in it, beside the native program that every one has.
+    has_components: bool,
+}
+
+/// The images, in the order of their names: a later one may be made of an earlier.
 ///
 /// # Errors
-/// If the folder cannot be read.
-pub(super) fn images(root: &Path) -> Result<Vec<String>> {
+/// If the files cannot be read.
+pub(super) fn images(root: &Path) -> Result<Vec<Image>> {
     let entries = fs::read_dir(root.join("deploy")).context("cannot read deploy/")?;
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            Some(name.strip_suffix(".Dockerfile")?.to_owned())
-        })
-        .collect();
-    names.sort();
-    Ok(names)
+    let mut images = Vec::new();
+    for entry in entries.flatten() {
+        let file = entry.file_name().into_string().unwrap_or_default();
+        if let Some(name) = file.strip_suffix(".Dockerfile") {
+            let text = fs::read_to_string(entry.path()).with_context(|| format!("cannot read {file}"))?;
+            images.push(Image {
+                name: name.to_owned(),
+                has_components: text.contains("cargo xtask components"),
+            });
+        }
+    }
+    images.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(images)
 }
 
 /// Who signs.
@@ -122,6 +134,12 @@ pub(super) struct Artefact {
     sboms: Vec<String>,
 }
 
+/// An image that was pushed before: `FROM flower-shop-<name>` means this very one.
+pub(super) struct Base {
+    name: String,
+    reference: String,
+}
+
 enum Kind {
     /// A Spin application of one component, as SpinKube takes it: the component with its variables and grants.
     Component,
@@ -138,28 +156,26 @@ impl Artefact {
         }
     }
 
-    pub(super) fn image(name: &str, registry: &str) -> Self {
+    /// `components` are the names of those that there are.
+    pub(super) fn image(image: &Image, components: &[String], registry: &str) -> Self {
+        let inside = if image.has_components { components } else { &[] };
+        let inside = inside.iter().map(String::as_str).chain([sbom::PROGRAM]);
         Self {
-            name: name.to_owned(),
-            repository: format!("{registry}/{name}"),
+            name: image.name.clone(),
+            repository: format!("{registry}/{}", image.name),
             kind: Kind::Image,
-            sboms: vec![sbom::path(sbom::PROGRAM)],
+            sboms: inside.map(sbom::path).collect(),
         }
     }
 
-    /// Pushes, signs and attests it.
+    /// Pushes, signs and attests it; it may be made of `bases`. Gives its digest.
     ///
     /// # Errors
     /// If any of that fails, or nobody says what digest it has.
-    pub(super) fn release(&self, checkout: &Checkout, signer: &Signer) -> Result<()> {
-        if let Kind::Component = self.kind
-            && !checkout.root().join(self.manifest()).is_file()
-        {
-            bail!("there is no {}: run `cargo xtask manifests`", self.manifest());
-        }
+    pub(super) fn release(&self, checkout: &Checkout, signer: &Signer, bases: &[Base]) -> Result<String> {
         let name = &self.name;
         let step = Step::start(format!("pushing {name}"));
-        let mut push = self.push();
+        let mut push = self.push(bases);
         push.current_dir(checkout.root());
         let log = checkout.log(&format!("push-{name}"))?;
         let ran = Run::of(&step, log).or_fail(push, &format!("{name} cannot be pushed"))?;
@@ -173,17 +189,25 @@ impl Artefact {
         }
         step.done();
         println!("{}:{VERSION}@{digest}", self.repository);
-        Ok(())
+        Ok(digest)
     }
 
     /// All that would be run.
-    pub(super) fn commands(&self, signer: &Signer) -> Vec<Command> {
-        let mut commands = vec![self.push()];
+    pub(super) fn commands(&self, signer: &Signer, bases: &[Base]) -> Vec<Command> {
+        let mut commands = vec![self.push(bases)];
         commands.extend(self.signatures(signer, UNKNOWN));
         commands
     }
 
-    fn push(&self) -> Command {
+    /// What a later image may be made of, when this one has been pushed as `digest`.
+    pub(super) fn base(&self, digest: &str) -> Base {
+        Base {
+            name: self.name.clone(),
+            reference: format!("{}@{digest}", self.repository),
+        }
+    }
+
+    fn push(&self, bases: &[Base]) -> Command {
         let reference = format!("{}:{VERSION}", self.repository);
         match self.kind {
             Kind::Component => {
@@ -199,8 +223,12 @@ impl Artefact {
                     .args(["--file", &format!("deploy/{}.Dockerfile", self.name)])
                     // BuildKit's own: the Debian packages, and how the image was built.
                     .args(["--sbom=true", "--provenance=mode=max"])
-                    .args(["--metadata-file", &self.metadata()])
-                    .args(["--tag", &reference, "."]);
+                    .args(["--metadata-file", &self.metadata()]);
+                for Base { name, reference } in bases {
+                    let context = format!("flower-shop-{name}=docker-image://{reference}");
+                    docker.args(["--build-context", &context]);
+                }
+                docker.args(["--tag", &reference, "."]);
                 docker
             }
         }
@@ -269,11 +297,18 @@ mod tests {
 
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+    fn image(name: &str, has_components: bool) -> Image {
+        Image {
+            name: name.to_owned(),
+            has_components,
+        }
+    }
+
     fn spelled_all(artefact: &Artefact, key: Option<&str>) -> Vec<String> {
         let signer = Signer {
             key: key.map(PathBuf::from),
         };
-        artefact.commands(&signer).iter().map(spelled).collect()
+        artefact.commands(&signer, &[]).iter().map(spelled).collect()
     }
 
     #[test]
@@ -300,7 +335,8 @@ mod tests {
 
     #[test]
     fn an_image_is_built_and_pushed_in_one_go_and_a_key_signs_it() {
-        let commands = spelled_all(&Artefact::image("bridge", "r.example/shop"), Some("my key"));
+        let image = Artefact::image(&image("bridge", false), &[], "r.example/shop");
+        let commands = spelled_all(&image, Some("my key"));
         let digest = "r.example/shop/bridge@sha256:DIGEST";
         assert_eq!(
             commands,
@@ -319,6 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_is_made_of_another_is_made_of_the_one_that_was_pushed_and_tells_of_its_components() {
+        let components = ["auth".to_owned(), "gateway".to_owned()];
+        let bridge = Artefact::image(&image("bridge", false), &components, "r.example/shop");
+        let host = Artefact::image(&image("host", true), &components, "r.example/shop");
+        let push = spelled(&host.push(&[bridge.base(DIGEST)]));
+        let base =
+            format!("--build-context flower-shop-bridge=docker-image://r.example/shop/bridge@{DIGEST} --tag");
+        assert!(push.contains(&base), "{push}");
+        let sboms = ["auth", "gateway", "host-bridge"].map(sbom::path);
+        assert_eq!(host.sboms, sboms);
+        assert_eq!(bridge.sboms, [sbom::path("host-bridge")]);
+    }
+
+    #[test]
     fn what_is_released_is_what_spin_toml_and_deploy_have() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let services = services(&root).unwrap();
@@ -328,7 +378,8 @@ mod tests {
             ["auth", "catalog", "delivery", "gateway", "ordering", "payment"]
         );
         assert_eq!(services[5].components, ["payment", "payment_provider"]);
-        assert!(images(&root).unwrap().contains(&"bridge".to_owned()));
+        let images = images(&root).unwrap();
+        assert_eq!(images, [image("bridge", false), image("host", true)]);
     }
 
     #[test]

@@ -13,11 +13,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::builds;
 use crate::checkout::{Checkout, create_folder};
+use crate::manifests;
 use crate::programs::on_path;
 use crate::progress::{Step, say};
 use crate::run::Run;
 
-use artefacts::{Artefact, Signer};
+use artefacts::{Artefact, Signer, UNKNOWN};
 
 /// Of the whole workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -112,6 +113,7 @@ fn components(checkout: &Checkout, push: &Push) -> Result<()> {
         require("spin", "https://spinframework.dev")?;
         require("cosign", "https://docs.sigstore.dev")?;
         builds::components(checkout)?;
+        manifests::write(checkout)?;
         sbom::write(checkout)?;
     }
     let artefacts = services
@@ -122,17 +124,18 @@ fn components(checkout: &Checkout, push: &Push) -> Result<()> {
 
 fn images(checkout: &Checkout, push: &Push) -> Result<()> {
     let registry = push.registry()?;
-    let names = artefacts::images(checkout.root())?;
+    let images = artefacts::images(checkout.root())?;
+    let components = sbom::components(checkout)?;
     if !push.dry_run {
         require("docker", "https://docs.docker.com")?;
         require("cosign", "https://docs.sigstore.dev")?;
         sbom::write(checkout)?;
         create_folder(&checkout.root().join(artefacts::METADATA))?;
     }
-    push.all(
-        checkout,
-        names.iter().map(|name| Artefact::image(name, &registry)),
-    )
+    let artefacts = images
+        .iter()
+        .map(|image| Artefact::image(image, &components, &registry));
+    push.all(checkout, artefacts)
 }
 
 impl Push {
@@ -146,11 +149,14 @@ impl Push {
         let signer = Signer {
             key: self.key.clone(),
         };
+        let mut bases = Vec::new();
         for artefact in artefacts {
             if self.dry_run {
-                artefact.commands(&signer).iter().for_each(print);
+                artefact.commands(&signer, &bases).iter().for_each(print);
+                bases.push(artefact.base(UNKNOWN));
             } else {
-                artefact.release(checkout, &signer)?;
+                let digest = artefact.release(checkout, &signer, &bases)?;
+                bases.push(artefact.base(&digest));
             }
         }
         Ok(())

@@ -31,9 +31,17 @@ pub(super) fn path(name: &str) -> String {
 /// # Errors
 /// If the components cannot be listed.
 pub(super) fn names(checkout: &Checkout) -> Result<Vec<String>> {
-    let mut names = builds::package_names(checkout, "components")?;
+    let mut names = components(checkout)?;
     names.push(PROGRAM.to_owned());
     Ok(names)
+}
+
+/// The components, without the native program.
+///
+/// # Errors
+/// If they cannot be listed.
+pub(super) fn components(checkout: &Checkout) -> Result<Vec<String>> {
+    builds::folder_names(checkout, "components")
 }
 
 /// Writes all of them.
@@ -46,7 +54,7 @@ pub(super) fn write(checkout: &Checkout) -> Result<()> {
     let lock = Lock::read(&checkout.root().join("Cargo.lock"))?;
     // As they are built: all components together, and the native program with the whole workspace, so that features
     // are what they are in the builds.
-    let components = builds::package_names(checkout, "components")?;
+    let components = components(checkout)?;
     let mut wasm = tree(checkout);
     wasm.args(["--target", TARGET]);
     for name in &components {

@@ -44,7 +44,8 @@ async fn register(app: &'static Auth, mut request: Request) -> Answer {
     let body: NewUser = request.json().await?;
     let command = body.into_command()?;
     let accounts = PostgresAccounts::new(&app.database);
-    let signed_in = application::register(&accounts, &app.hasher, &app.tokens, command, request.client())
+    let client = request.client(app.gateway_only);
+    let signed_in = application::register(&accounts, &app.hasher, &app.tokens, command, client)
         .await
         .map_err(not_registered)?;
     Ok(with_tokens(StatusCode::CREATED, signed_in))
@@ -62,7 +63,7 @@ fn not_registered(error: RegisterError) -> Problem {
 
 async fn login(app: &'static Auth, mut request: Request) -> Answer {
     let body: Credentials = request.json().await?;
-    let command = body.into_command(request.client());
+    let command = body.into_command(request.client(app.gateway_only));
     let accounts = PostgresAccounts::new(&app.database);
     let signed_in = application::login(&accounts, &app.hasher, &app.tokens, command)
         .await

@@ -2,6 +2,7 @@
 //! answered by that component in this process; everything else goes out over pooled connections, without TLS.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use crash_points::{Point, reached, through};
 use http::header::{CONNECTION, HOST};
 use http::{HeaderName, Request, Response};
 use http_body_util::BodyExt;
-use hyper_util::client::legacy::Client as NetworkClient;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as NetworkClient, Error as NetworkError};
 use hyper_util::rt::TokioExecutor;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -21,6 +22,9 @@ use crate::trace;
 
 /// The host of a chained call is `<component>` and this.
 const CHAINING_SUFFIX: &str = ".spin.internal";
+/// How long connecting may take, over all addresses of a name, each of which gets an equal part: one that swallows
+/// everything would otherwise cost the whole time of the request, and the next one would never be tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server may take to begin its answer where the guest says nothing, as in Spin.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -43,6 +47,7 @@ impl Client {
     pub(crate) fn new(neighbours: Neighbours) -> Client {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let network = NetworkClient::builder(TokioExecutor::new()).build(connector);
         Client { network, neighbours }
     }
@@ -69,6 +74,10 @@ impl Client {
         let sent = through(Point::HostCalled, self.network.request(request));
         match tokio::time::timeout(patience, sent).await {
             Ok(Ok(response)) => Ok(response.map(|body| body.map_err(Error::Hyper).boxed_unsync())),
+            Ok(Err(error)) if is_about_the_name(&error) => Err(Error::DnsError {
+                rcode: Some("address not available".to_owned()),
+                info_code: Some(0),
+            }),
             Ok(Err(error)) if error.is_connect() => Err(Error::ConnectionRefused),
             Ok(Err(_)) => Err(Error::HttpProtocolError),
             Err(_) => Err(Error::ConnectionReadTimeout),
@@ -95,6 +104,13 @@ impl Client {
         reached(Point::HostCalled);
         Ok(answer)
     }
+}
+
+/// Whether the host's name has no address. hyper's client says so in words alone.
+fn is_about_the_name(error: &NetworkError) -> bool {
+    error
+        .source()
+        .is_some_and(|source| source.to_string().starts_with("dns error"))
 }
 
 /// The outgoing half of one instance.
@@ -157,7 +173,7 @@ async fn dispatch(
     let port = authority.port_u16();
     let mut span = trace::calls(&surroundings.component, &mut request);
     let answer = match host.strip_suffix(CHAINING_SUFFIX) {
-        // Chaining has no ports in Spin either; a grant for another one leads nowhere.
+        // Spin looks at no port here. A component has none, so a grant for another one leads nowhere.
         Some(_) if port.is_some_and(|port| port != 80) => Err(Error::DestinationNotFound),
         Some(name) => surroundings.http.chain(request, name).await,
         None => surroundings.http.send(request, options).await,

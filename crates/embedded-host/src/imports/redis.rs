@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use crash_points::{Point, through};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, AsyncConnectionConfig, Client, FromRedisValue, ParsingError, Value};
+use redis::{
+    AsyncCommands, AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, ParsingError, RedisError,
+    ServerErrorKind, Value,
+};
 use url::Url;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
@@ -31,8 +34,31 @@ impl HostConnection for Guest {
     }
 }
 
-fn other(error: impl std::fmt::Display) -> Error {
-    Error::Other(error.to_string())
+fn other(error: &RedisError) -> Error {
+    Error::Other(in_words(error))
+}
+
+/// An error of the server in the words that the version of the client has which Spin uses: a component may look for
+/// them.
+fn in_words(error: &RedisError) -> String {
+    let detail = error.detail();
+    match (error.kind(), error.code()) {
+        (ErrorKind::Server(kind), Some(_)) if kind != ServerErrorKind::NoPerm => {
+            let kind = match kind {
+                ServerErrorKind::ExecAbort => "ExecAbortError".to_owned(),
+                ServerErrorKind::BusyLoading => "BusyLoadingError".to_owned(),
+                ServerErrorKind::NoScript => "NoScriptError".to_owned(),
+                kind => format!("{kind:?}"),
+            };
+            let detail = detail.map_or_else(|| format!("- {kind}"), |detail| format!(" - {kind}: {detail}"));
+            format!("An error was signalled by the server{detail}")
+        }
+        (_, Some(code)) => format!(
+            "{code}: {}",
+            detail.unwrap_or("Unknown extension error encountered")
+        ),
+        _ => error.to_string(),
+    }
 }
 
 /// The span of a command. Neither keys nor values are in it: a key may be somebody's address.
@@ -52,7 +78,7 @@ fn known(command: &str) -> &'static str {
     .unwrap_or("command")
 }
 
-fn failed(span: &mut Span, error: redis::RedisError) -> Error {
+fn failed(span: &mut Span, error: &RedisError) -> Error {
     span.fail(format!("{:?}", error.kind()));
     other(error)
 }
@@ -70,7 +96,9 @@ async fn connect(address: &str) -> Result<MultiplexedConnection, Error> {
         .set_response_timeout(None);
     let client = Client::open(address).map_err(|_| Error::InvalidAddress)?;
     let connected = client.get_multiplexed_async_connection_with_config(&config);
-    through(Point::HostRedisConnected, connected).await.map_err(other)
+    through(Point::HostRedisConnected, connected)
+        .await
+        .map_err(|error| other(&error))
 }
 
 impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
@@ -109,7 +137,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         Ok(
             through(Point::HostRedisAnswered, connection.publish(channel, payload))
                 .await
-                .map_err(|error| failed(&mut span, error)),
+                .map_err(|error| failed(&mut span, &error)),
         )
     }
 
@@ -122,7 +150,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         let mut span = begin(accessor, "GET");
         Ok(through(Point::HostRedisAnswered, connection.get(key))
             .await
-            .map_err(|error| failed(&mut span, error)))
+            .map_err(|error| failed(&mut span, &error)))
     }
 
     async fn set(
@@ -135,7 +163,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         let mut span = begin(accessor, "SET");
         Ok(through(Point::HostRedisAnswered, connection.set(key, value))
             .await
-            .map_err(|error| failed(&mut span, error)))
+            .map_err(|error| failed(&mut span, &error)))
     }
 
     async fn incr(
@@ -147,7 +175,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         let mut span = begin(accessor, "INCR");
         Ok(through(Point::HostRedisAnswered, connection.incr(key, 1))
             .await
-            .map_err(|error| failed(&mut span, error)))
+            .map_err(|error| failed(&mut span, &error)))
     }
 
     async fn del(
@@ -159,7 +187,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         let mut span = begin(accessor, "DEL");
         Ok(through(Point::HostRedisAnswered, connection.del(keys))
             .await
-            .map_err(|error| failed(&mut span, error)))
+            .map_err(|error| failed(&mut span, &error)))
     }
 
     async fn sadd(
@@ -173,8 +201,8 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         Ok(through(Point::HostRedisAnswered, connection.sadd(key, values))
             .await
             .map_err(|error| match error.kind() {
-                redis::ErrorKind::UnexpectedReturnType => Error::TypeError,
-                _ => failed(&mut span, error),
+                ErrorKind::UnexpectedReturnType => Error::TypeError,
+                _ => failed(&mut span, &error),
             }))
     }
 
@@ -187,7 +215,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         let mut span = begin(accessor, "SMEMBERS");
         Ok(through(Point::HostRedisAnswered, connection.smembers(key))
             .await
-            .map_err(|error| failed(&mut span, error)))
+            .map_err(|error| failed(&mut span, &error)))
     }
 
     async fn srem(
@@ -200,7 +228,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         let mut span = begin(accessor, "SREM");
         Ok(through(Point::HostRedisAnswered, connection.srem(key, values))
             .await
-            .map_err(|error| failed(&mut span, error)))
+            .map_err(|error| failed(&mut span, &error)))
     }
 
     async fn execute(
@@ -222,7 +250,7 @@ impl<T: Send> HostConnectionWithStore<T> for HasSelf<Guest> {
         let results: Result<Flattened, _> = through(Point::HostRedisAnswered, called).await;
         Ok(results
             .map(|results| results.0)
-            .map_err(|error| failed(&mut span, error)))
+            .map_err(|error| failed(&mut span, &error)))
     }
 }
 
@@ -274,6 +302,26 @@ mod tests {
                 RedisResult::Binary(bytes),
             ] if status == "OK" && bytes == b"x"
         ));
+    }
+
+    #[test]
+    fn an_error_of_the_server_has_the_words_that_it_has_in_spin() {
+        for (sent, expected) in [
+            ("-WRONGTYPE not a set\r\n", "WRONGTYPE: not a set"),
+            (
+                "-NOSCRIPT no such script\r\n",
+                "An error was signalled by the server - NoScriptError: no such script",
+            ),
+            (
+                "-ERR unknown command\r\n",
+                "An error was signalled by the server - ResponseError: unknown command",
+            ),
+        ] {
+            let Ok(Value::ServerError(error)) = redis::parse_redis_value(sent.as_bytes()) else {
+                panic!("{sent} is no error");
+            };
+            assert_eq!(in_words(&RedisError::from(error)), expected);
+        }
     }
 
     #[test]

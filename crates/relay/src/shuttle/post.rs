@@ -10,6 +10,8 @@ use hyper::{Method, Request, Response, StatusCode, Uri, body::Incoming};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use spans::Context;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -27,22 +29,26 @@ const EXCERPT: usize = 200;
 #[derive(Clone)]
 pub(crate) struct Services {
     client: Client<HttpConnector, Full<Bytes>>,
-    /// Without a slash at the end.
     base: String,
+    /// Of those that answer elsewhere.
+    own_bases: Arc<BTreeMap<String, String>>,
     key: SigningKey,
 }
 
 impl Services {
     /// # Errors
-    /// If `base` is not an `http` address.
-    pub(crate) fn new(base: &str, key: SigningKey) -> Result<Self, String> {
-        let base = base.trim_end_matches('/').to_owned();
-        let uri: Uri = base
-            .parse()
-            .map_err(|error| format!("events url {base:?}: {error}"))?;
-        if uri.scheme_str() != Some("http") || uri.authority().is_none() || uri.query().is_some() {
-            return Err(format!("events url {base:?} is not of the form http://host:port"));
-        }
+    /// If `base` or one of the services' own is not an `http` address.
+    pub(crate) fn new(
+        base: &str,
+        own_bases: &BTreeMap<String, String>,
+        key: SigningKey,
+    ) -> Result<Self, String> {
+        let base = address(base)?;
+        let own_bases = own_bases
+            .iter()
+            .map(|(service, base)| Ok((service.clone(), address(base)?)))
+            .collect::<Result<_, String>>()?;
+        let own_bases = Arc::new(own_bases);
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_PATIENCE));
@@ -50,7 +56,12 @@ impl Services {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Ok(Self { client, base, key })
+        Ok(Self {
+            client,
+            base,
+            own_bases,
+            key,
+        })
     }
 
     /// Sends events, each a JSON object, within `trace` if there is one, and waits for what becomes of them.
@@ -80,11 +91,16 @@ impl Services {
 
     /// Whether the service says that it is well.
     pub(crate) async fn is_healthy(&self, service: &str) -> bool {
-        let request = Request::get(format!("{}/internal/{service}/health", self.base)).body(Full::default());
+        let request = Request::get(self.uri(service, "health")).body(Full::default());
         let Ok(request) = request else { return false };
         let answer = through(Point::ShuttleAsked, self.client.request(request));
         let answer = timeout(HEALTH_PATIENCE, answer).await;
         matches!(answer, Ok(Ok(answer)) if answer.status() == StatusCode::OK)
+    }
+
+    fn uri(&self, service: &str, of: &str) -> String {
+        let base = self.own_bases.get(service).unwrap_or(&self.base);
+        format!("{base}/internal/{service}/{of}")
     }
 
     fn batch(
@@ -105,7 +121,7 @@ impl Services {
         }
         request
             .method(Method::POST)
-            .uri(format!("{}/internal/{service}/events", self.base))
+            .uri(self.uri(service, "events"))
             .header(CONTENT_TYPE, BATCH_CONTENT_TYPE)
             .header(CONTENT_LENGTH, body.len())
             .header(ACCEPT, "application/json")
@@ -114,6 +130,18 @@ impl Services {
             .header(SignatureHeaders::SIGNATURE, signature)
             .body(Full::new(body))
     }
+}
+
+/// An `http` address, without a slash at its end.
+fn address(base: &str) -> Result<String, String> {
+    let base = base.trim_end_matches('/').to_owned();
+    let uri: Uri = base
+        .parse()
+        .map_err(|error| format!("events url {base:?}: {error}"))?;
+    if uri.scheme_str() != Some("http") || uri.authority().is_none() || uri.query().is_some() {
+        return Err(format!("events url {base:?} is not of the form http://host:port"));
+    }
+    Ok(base)
 }
 
 fn array(events: &[Bytes]) -> Bytes {
@@ -206,14 +234,29 @@ mod tests {
     #[test]
     fn only_an_http_address_is_taken() {
         let key = || SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        assert!(Services::new("http://127.0.0.1:8000/", key()).is_ok());
+        let services = |base: &str, own: &[(&str, &str)]| {
+            let own = own
+                .iter()
+                .map(|(name, base)| ((*name).to_owned(), (*base).to_owned()));
+            Services::new(base, &own.collect(), key())
+        };
+        let some = services("http://127.0.0.1:8000/", &[("ordering", "http://ordering:8003")]).unwrap();
+        assert_eq!(
+            some.uri("payment", "health"),
+            "http://127.0.0.1:8000/internal/payment/health"
+        );
+        assert_eq!(
+            some.uri("ordering", "events"),
+            "http://ordering:8003/internal/ordering/events"
+        );
         for url in [
             "127.0.0.1:8000",
             "https://shop",
             "http://shop/?a=b",
             "amqp://shop",
         ] {
-            assert!(Services::new(url, key()).is_err(), "{url}");
+            assert!(services(url, &[]).is_err(), "{url}");
+            assert!(services("http://shop", &[("ordering", url)]).is_err(), "{url}");
         }
     }
 }

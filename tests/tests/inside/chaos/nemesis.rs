@@ -3,12 +3,13 @@
 use anyhow::{Context, Result};
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
+use rand::seq::{IndexedRandom as _, IteratorRandom as _};
 use shop_tests::Shop;
 use shop_tests::environment::Server;
 use shop_tests::proxy::{Links, Mood, Proxy};
 use shop_tests::shop::signal;
 use std::time::{Duration, Instant};
+use tokio::process::Child;
 use tokio::time::sleep;
 
 pub(super) const RELAYS: usize = 2;
@@ -130,14 +131,14 @@ impl Nemesis {
     async fn inflict(&mut self, fault: Fault, lasts: Duration) -> Result<()> {
         match fault {
             Fault::HostKilled => {
-                let host = self.shop.host().context("no host")?;
+                let host = self.a_host()?;
                 host.start_kill()?;
                 host.wait().await?;
                 sleep(lasts).await;
                 self.shop.start_host().await
             }
             Fault::HostPaused => {
-                let host = self.shop.host().context("no host")?;
+                let host = self.a_host()?;
                 signal(host, "STOP").await?;
                 sleep(lasts).await;
                 signal(host, "CONT").await
@@ -175,6 +176,11 @@ impl Nemesis {
                 Ok(())
             }
         }
+    }
+
+    fn a_host(&mut self) -> Result<&mut Child> {
+        let hosts = self.shop.hosts();
+        hosts.into_iter().choose(&mut self.random).context("no host")
     }
 
     async fn server(&self, server: Server, [fault, remedy]: [&str; 2], lasts: Duration) -> Result<()> {

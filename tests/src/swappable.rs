@@ -1,0 +1,152 @@
+//! A shop whose components are files of its own, so that other versions can take their place, and what its host says of
+//! them.
+
+use crate::environment::root;
+use crate::{Shop, eventually};
+use anyhow::{Context, Result};
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The application's components, which can be swapped.
+pub const COMPONENTS: [&str; 6] = ["auth", "catalog", "delivery", "gateway", "ordering", "payment"];
+
+/// Components of a shop's own, as files.
+pub struct Files {
+    folder: PathBuf,
+}
+
+impl Files {
+    /// Starts a shop of such components: host and relay in one process, with these additional arguments.
+    ///
+    /// # Errors
+    /// If the shop does not become healthy.
+    pub async fn start(arguments: &[&str]) -> Result<(Shop, Self)> {
+        let mut shop = Shop::prepare().await?;
+        let folder = shop.folder().join("components");
+        std::fs::create_dir_all(&folder)?;
+        let built = root().join("target/wasm32-wasip2/wasm");
+        for component in COMPONENTS.into_iter().chain(["payment_provider"]) {
+            let file = format!("{component}.wasm");
+            std::fs::copy(built.join(&file), folder.join(&file))?;
+        }
+        let manifest = std::fs::read_to_string(root().join("spin.toml"))?;
+        let here = folder.to_str().context("no path")?;
+        let manifest = manifest.replace("target/wasm32-wasip2/wasm", here);
+        std::fs::write(folder.join("spin.toml"), manifest)?;
+        let mut all = vec![format!("--manifest={here}/spin.toml")];
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        shop.start_up(&all).await?;
+        Ok((shop, Self { folder }))
+    }
+
+    /// The file of a component.
+    #[must_use]
+    pub fn file(&self, component: &str) -> PathBuf {
+        self.folder.join(format!("{component}.wasm"))
+    }
+
+    /// Puts these bytes in the place of a component's file, at once, and gives what they are known by.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn put(&self, component: &str, bytes: &[u8]) -> Result<String> {
+        let aside = self.folder.join("next.wasm");
+        std::fs::write(&aside, bytes)?;
+        std::fs::rename(&aside, self.file(component))?;
+        Ok(sha256(bytes))
+    }
+
+    /// The same code as another file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn put_again(&self, component: &str, mark: u8) -> Result<String> {
+        let bytes = marked(&self.file(component), mark)?;
+        self.put(component, &bytes)
+    }
+}
+
+impl Shop {
+    /// Has the host look at its components' files.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub async fn ask_to_swap(&self) -> Result<()> {
+        self.signal_host("HUP").await
+    }
+
+    /// The sample of a metric with these labels; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read.
+    pub async fn sample(&self, name: &str, labels: &[(&str, &str)]) -> Result<Option<f64>> {
+        let [address, ..] = &self.metrics()[..] else {
+            anyhow::bail!("no metrics")
+        };
+        let text = reqwest::get(format!("http://{address}/metrics"))
+            .await?
+            .text()
+            .await?;
+        let has = |line: &str, (label, value): &(&str, &str)| line.contains(&format!("{label}=\"{value}\""));
+        let mut lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        let line = lines.find(|line| labels.iter().all(|label| has(line, label)));
+        let value = line.and_then(|line| line.rsplit(' ').next());
+        Ok(value.map(str::parse).transpose()?)
+    }
+
+    /// Waits until the version of this digest has all of a component's requests.
+    ///
+    /// # Errors
+    /// If it does not get them.
+    pub async fn await_version(&self, component: &str, sha256: &str) -> Result<()> {
+        let labels = [("component", component), ("sha256", sha256)];
+        eventually("the version serves", PATIENCE, async || {
+            let serves = self.sample("embedded_host_version", &labels).await?;
+            Ok((serves == Some(1.0)).then_some(()))
+        })
+        .await
+        .with_context(|| format!("{component} {sha256}"))
+    }
+
+    /// How often a swap of a component came to this: `done`, `refused` or `taken_back`.
+    ///
+    /// # Errors
+    /// If the metrics cannot be read.
+    pub async fn swaps(&self, component: &str, outcome: &str) -> Result<u64> {
+        let labels = [("component", component), ("outcome", outcome)];
+        let swaps = self.sample("embedded_host_swaps_total", &labels).await?;
+        Ok(swaps.unwrap_or_default() as u64)
+    }
+
+    /// Waits until a swap of a component has come to this so often.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn await_swaps(&self, component: &str, outcome: &str, count: u64) -> Result<()> {
+        let what = format!("{count} swaps of {component} {outcome}");
+        eventually(&what, PATIENCE, async || {
+            Ok((self.swaps(component, outcome).await? >= count).then_some(()))
+        })
+        .await
+    }
+}
+
+/// What a file with these bytes is known by.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A component and a section behind it that nobody reads (a custom section, its name one byte).
+///
+/// # Errors
+/// If it cannot be read.
+pub fn marked(file: &Path, mark: u8) -> Result<Vec<u8>> {
+    let mut bytes = std::fs::read(file)?;
+    bytes.extend([0, 2, 1, mark]);
+    Ok(bytes)
+}
