@@ -8,6 +8,7 @@ mod machine;
 mod pace;
 mod parts;
 mod process;
+mod ratios;
 mod report;
 mod statistics;
 mod twin;
@@ -16,6 +17,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use pace::Pace;
 use parts::Part;
+use ratios::OfPart;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,9 +45,13 @@ struct Cli {
     #[arg(long, value_name = "ROWS")]
     past: Option<u64>,
 
-    /// Also write the tables to this file, in place of those of an earlier run
+    /// Also write the tables to this file, in place of those of an earlier run, and the ratios beside it, as JSON
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "quick"])]
     write: Option<PathBuf>,
+
+    /// Say how the ratios changed since an earlier run wrote this file, and fail if one got worse
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -76,16 +82,29 @@ async fn run(cli: Cli) -> Result<()> {
     let mut pace = if cli.quick { Pace::quick() } else { Pace::full() };
     pace.backlog = cli.backlog.unwrap_or(pace.backlog);
     pace.past = cli.past.unwrap_or(pace.past);
+    // Before the half hour, not after it.
+    let before = cli.compare.as_deref().map(ratios::read).transpose()?;
     let mut results = Vec::new();
     for part in Part::chosen(&cli.only) {
         results.push((part, part.measure(&pace).await));
     }
     let failed = results.iter().filter(|(_, result)| result.is_err()).count();
-    let markdown = report::render(&machine::describe().await?, results);
+    results.sort_by_key(|(part, _)| *part);
+    let markdown = report::render(&machine::describe().await?, &results);
     println!("{markdown}");
     ensure!(failed == 0, "{failed} of the parts could not be measured");
+    let now: Vec<OfPart> = results.into_iter().filter_map(OfPart::of).collect();
     if let Some(file) = cli.write {
         report::write(&file, &markdown)?;
+        ratios::write(&file.with_extension("json"), &now)?;
     }
+    let Some(before) = before else { return Ok(()) };
+    let comparison = ratios::compare(&before, &now);
+    println!("{}", comparison.text);
+    ensure!(
+        comparison.worse.is_empty(),
+        "got worse: {}",
+        comparison.worse.join(", ")
+    );
     Ok(())
 }

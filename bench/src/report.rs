@@ -1,6 +1,7 @@
 //! The figures as Markdown.
 
 use crate::parts::Part;
+use crate::ratios::Ratio;
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 use std::fs;
@@ -15,6 +16,8 @@ pub(crate) struct Section {
     /// How it was measured, and what the columns mean.
     pub(crate) text: String,
     pub(crate) tables: Vec<Table>,
+    /// What of it may be compared with another run.
+    pub(crate) ratios: Vec<Ratio>,
 }
 
 /// One table.
@@ -36,7 +39,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let line = |cells: &[&str]| format!("| {} |\n", cells.join(" | "));
         let mut text = line(&self.head);
         text.push_str(&line(&vec!["---"; self.head.len()]));
@@ -61,8 +64,7 @@ pub(crate) fn bounds(shares: &[f64]) -> String {
 }
 
 /// The whole report. `machine` says where it was made.
-pub(crate) fn render(machine: &str, mut results: Vec<(Part, Result<Section>)>) -> String {
-    results.sort_by_key(|(part, _)| *part);
+pub(crate) fn render(machine: &str, results: &[(Part, Result<Section>)]) -> String {
     let mut text = format!("{HEADING}\n\n{machine}");
     for (part, result) in results {
         // A String takes whatever is written to it.

@@ -70,7 +70,7 @@ fn wasm(checkout: &Checkout, step: &str, folders: &[Packages]) -> Result<()> {
 }
 
 /// The folders in `folder` that are packages.
-fn folder_names(checkout: &Checkout, folder: &str) -> Result<Vec<String>> {
+pub(crate) fn folder_names(checkout: &Checkout, folder: &str) -> Result<Vec<String>> {
     let entries =
         fs::read_dir(checkout.root().join(folder)).with_context(|| format!("cannot read {folder}/"))?;
     let folders = entries
@@ -96,6 +96,14 @@ pub(crate) fn bridge(checkout: &Checkout) -> Result<()> {
         "host-bridge",
     ]);
     build(checkout, step, command, "host-bridge")
+}
+
+/// Builds all native programs.
+pub(crate) fn programs(checkout: &Checkout) -> Result<()> {
+    let step = Step::long("building the native programs", HINT);
+    let mut command = cargo(checkout);
+    command.args(["build", "--locked", "--release", "--workspace", "--bins"]);
+    build(checkout, step, command, "programs")
 }
 
 /// Builds all native programs and tests. Not by `cargo test --no-run`, which leaves out programs that no test of

@@ -1,9 +1,10 @@
-//! `test`, `bench` and `ci`: everything that says whether the shop is right, and how fast it is. Each run has
-//! fresh servers of its own, so it never touches the shop of `up`.
+//! `test`, `bench` and `ci`: everything that says whether the shop is right, and how fast it is, by running it. Each run
+//! has fresh servers of its own, so it never touches the shop of `up`. What is said without running it is in `lints`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -12,11 +13,12 @@ use crate::addresses::Addresses;
 use crate::builds;
 use crate::checkout::Checkout;
 use crate::kubernetes;
+use crate::lints;
 use crate::manifests;
 use crate::process::Process;
 use crate::programs::{self, Need, on_path};
 use crate::progress::{Step, say};
-use crate::run::{Run, in_foreground};
+use crate::run::in_foreground;
 use crate::schemathesis;
 use crate::servers::{self, Kind, Servers, free_ports};
 use crate::shop::{Shop, close, ports};
@@ -92,8 +94,12 @@ pub(crate) struct Chaos {
 
 #[derive(clap::Args)]
 pub(crate) struct Bench {
-    /// Passed on to the bench
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// Say how the ratios changed since this file was written, and fail if one got worse
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+
+    /// Passed on to the bench, after `--`
+    #[arg(last = true)]
     args: Vec<String>,
 }
 
@@ -420,6 +426,9 @@ pub(crate) fn bench(checkout: &Checkout, bench: &Bench) -> Result<()> {
     builds::build(checkout, step, build, "bench")?;
     ground.servers.await_all(&Kind::ALL)?;
     let mut command = Command::new(checkout.target().join("release/bench"));
+    if let Some(file) = &bench.compare {
+        command.arg("--compare").arg(file);
+    }
     command.args(&bench.args).current_dir(checkout.root());
     ground.describe(&mut command)?;
     if !in_foreground(command)?.success() {
@@ -430,32 +439,9 @@ pub(crate) fn bench(checkout: &Checkout, bench: &Bench) -> Result<()> {
 
 /// What guards `main`.
 pub(crate) fn ci(checkout: &Checkout) -> Result<()> {
-    let mut fmt = cargo(checkout);
-    fmt.args(["fmt", "--all", "--check"]);
-    let step = Step::start("checking the format");
-    let ran = Run::of(&step, checkout.log("fmt")?).to_end(fmt)?;
-    if !ran.status.success() {
-        drop(step);
-        eprintln!("{}", ran.lines.join("\n"));
-        bail!("not formatted: run `cargo fmt --all`");
-    }
-    step.done();
-    deny(checkout)?;
+    lints::all(checkout)?;
+    lints::dependencies_if_possible(checkout)?;
     kubernetes::check(checkout)?;
-    let step = Step::start("linting");
-    let mut clippy = cargo(checkout);
-    // In release, to share build scripts and procedural macros with the build of the tests.
-    clippy.args([
-        "clippy",
-        "--locked",
-        "--release",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]);
-    builds::build(checkout, step, clippy, "clippy")?;
     test(
         checkout,
         &Test {
@@ -466,33 +452,4 @@ pub(crate) fn ci(checkout: &Checkout) -> Result<()> {
             filter: Vec::new(),
         },
     )
-}
-
-/// cargo-deny, where it is installed; its database of advisories only where that can be fetched.
-fn deny(checkout: &Checkout) -> Result<()> {
-    if on_path("cargo-deny").is_none() {
-        say("cargo-deny is not installed: licences, bans and advisories are not checked");
-        return Ok(());
-    }
-    let step = Step::start("checking licences, bans and sources");
-    let mut deny = cargo(checkout);
-    deny.args(["deny", "--all-features", "check", "bans", "licenses", "sources"]);
-    builds::build(checkout, step, deny, "deny")?;
-    let step = Step::start("fetching the advisories");
-    let mut fetch = cargo(checkout);
-    fetch.args(["deny", "fetch", "db"]);
-    if !Run::of(&step, checkout.log("deny-fetch")?)
-        .to_end(fetch)?
-        .status
-        .success()
-    {
-        drop(step);
-        say("the advisories cannot be fetched: not checked");
-        return Ok(());
-    }
-    step.done();
-    let step = Step::start("checking the advisories");
-    let mut advisories = cargo(checkout);
-    advisories.args(["deny", "--all-features", "check", "advisories"]);
-    builds::build(checkout, step, advisories, "deny")
 }

@@ -9,11 +9,13 @@ mod checkout;
 mod checks;
 mod interrupt;
 mod kubernetes;
+mod lints;
 mod manifests;
 mod process;
 mod programs;
 mod progress;
 mod python;
+mod release;
 mod run;
 mod schemathesis;
 mod secrets;
@@ -21,6 +23,7 @@ mod servers;
 mod shop;
 mod toolchain;
 mod up;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -51,7 +54,7 @@ otherwise starts private ones that keep all they have under `.shop/`:
 /// The flower shop, on this machine
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", styles = STYLES, after_help = EXAMPLES, disable_help_subcommand = true)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Task,
 }
@@ -68,14 +71,22 @@ enum Task {
     Chaos(checks::Chaos),
     /// Measure the shop, on fresh servers of its own
     Bench(checks::Bench),
-    /// All that guards `main`: format, lints, dependencies, deployment, tests
+    /// All that guards `main`: lints, dependencies, deployment, tests
     Ci,
+    /// Check the format, the workflows and what clippy finds, or some of them
+    Lint(lints::Lint),
+    /// Check the dependencies: advisories, licences, sources
+    Deps,
+    /// Build the components and the native programs
+    Build,
     /// Build the WebAssembly components only
     Components,
     /// Write a Spin manifest for each service alone, to `target/manifests/`
     Manifests,
     /// Render and check what `deploy/kubernetes` tells a cluster
     Kubernetes,
+    /// What a release is made of: each part of it by itself
+    Release(release::Release),
     /// Write the API's descriptions anew, as the code has them
     Describe,
     /// For tests: do something to one of the private servers
@@ -138,9 +149,13 @@ fn run(cli: &Cli) -> Result<()> {
         Task::Chaos(chaos) => checks::chaos(&checkout, chaos),
         Task::Bench(bench) => checks::bench(&checkout, bench),
         Task::Ci => checks::ci(&checkout),
+        Task::Lint(lint) => lints::lint(&checkout, lint),
+        Task::Deps => lints::dependencies(&checkout),
+        Task::Build => builds::components(&checkout).and_then(|()| builds::programs(&checkout)),
         Task::Components => builds::components(&checkout),
         Task::Kubernetes => kubernetes::check(&checkout),
         Task::Manifests => manifests::write(&checkout),
+        Task::Release(release) => release::release(&checkout, release),
         Task::Describe => checks::describe(&checkout),
         Task::Server(server) => server.run(&checkout),
     }

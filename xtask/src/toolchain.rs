@@ -14,7 +14,7 @@ use crate::programs::{self, may_install, on_path};
 use crate::progress::{Step, say};
 use crate::run::Run;
 
-const TARGET: &str = "wasm32-wasip2";
+pub(crate) const TARGET: &str = "wasm32-wasip2";
 /// Debian's compiler for the web; rustup's is found on PATH.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_RUSTLIB: &str = "/usr/lib/rustlib";

@@ -6,6 +6,7 @@ use super::stage::Stage;
 use super::stream::Stream;
 use crate::generator::{Connection, Target};
 use crate::pace::Pace;
+use crate::ratios::{Better, Ratio};
 use crate::report::{Section, Table, verdict};
 use crate::statistics::{milliseconds, percentile};
 use anyhow::{Context as _, Result, ensure};
@@ -115,6 +116,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
             drain.latencies.len(),
         ),
         tables: vec![table],
+        ratios: vec![Ratio::new("draining ÷ undisturbed", Better::Higher, &[share])],
     })
 }
 

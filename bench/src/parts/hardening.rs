@@ -4,6 +4,7 @@ use super::contender::{Contender, take_turns};
 use super::stage::{address, drop_database, order_of, pid, tell_of_a_flower, token};
 use crate::generator::{CONNECTIONS, Connection, Target};
 use crate::pace::Pace;
+use crate::ratios::{Better, Ratio};
 use crate::report::{Section, Table, bounds, verdict};
 use crate::statistics::median;
 use anyhow::{Context as _, Result, ensure};
@@ -97,7 +98,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
     )
     .await?;
 
-    let (mut shares, mut figures) = (share_table(), Contender::table());
+    let (mut shares, mut figures, mut ratios) = (share_table(), Contender::table(), Vec::new());
     for scenario in [Scenario::CachedFlower, Scenario::Order] {
         let name = scenario.name();
         eprintln!("bench:   {name}");
@@ -109,7 +110,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
         ];
         plain.shop.database().await?.batch_execute("checkpoint").await?;
         take_turns(name, &mut contenders, pace).await?;
-        add_rows(scenario, &contenders, &mut shares, &mut figures)?;
+        ratios.extend(add_rows(scenario, &contenders, &mut shares, &mut figures)?);
     }
     ensure!(collector.taken.load(Ordering::Relaxed) > 0, "no span was sent");
     for hardened in [plain, limited, traced] {
@@ -118,6 +119,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
     Ok(Section {
         text: explanation(pace),
         tables: vec![shares, figures],
+        ratios,
     })
 }
 
@@ -263,7 +265,8 @@ fn add_rows(
     contenders: &[Contender],
     shares: &mut Table,
     figures: &mut Table,
-) -> Result<()> {
+) -> Result<Vec<Ratio>> {
+    let mut ratios = Vec::new();
     let named = |name| {
         contenders
             .iter()
@@ -288,11 +291,13 @@ fn add_rows(
             bound(aim),
             kept(aim),
         ]);
+        let name = format!("{}, {}", question.name, scenario.name());
+        ratios.push(Ratio::new(name, Better::Higher, &rounds));
     }
     for name in [DIRECT, GATEWAY, LIMITED, TRACED] {
         named(name)?.add_row(scenario.name(), figures);
     }
-    Ok(())
+    Ok(ratios)
 }
 
 fn explanation(pace: &Pace) -> String {

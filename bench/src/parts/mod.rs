@@ -23,9 +23,11 @@ use crate::pace::Pace;
 use crate::report::Section;
 use anyhow::Result;
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// A part of the measurements, in the order of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Part {
     /// The components beside a native twin
     Twin,
@@ -67,6 +69,12 @@ impl Part {
         ];
         parts.retain(|part| only.is_empty() || only.contains(part));
         parts
+    }
+
+    /// As one asks for it.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Its heading.

@@ -4,6 +4,7 @@ use super::copies::{Owner, TOLD, Template};
 use super::stage::{drop_database, order_of, pid, tell_of_a_flower, token};
 use crate::generator::{CONNECTIONS, Connection, Run, Target, load};
 use crate::pace::Pace;
+use crate::ratios::{Better, Ratio};
 use crate::report::{Section, Table, bounds, verdict};
 use crate::statistics::median;
 use anyhow::{Context as _, Result, ensure};
@@ -71,6 +72,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
         "aim",
         "reached",
     ]);
+    let mut found = Vec::new();
     for Compared {
         name,
         empty,
@@ -83,6 +85,8 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
         } else {
             median(&ratios)
         };
+        let rounds = if ratios.is_empty() { &[ratio][..] } else { &ratios };
+        found.push(Ratio::new(name, Better::Lower, rounds));
         table.row([
             name.to_owned(),
             format!("{empty:.3}"),
@@ -113,6 +117,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
             past = pace.past,
         ),
         tables: vec![table],
+        ratios: found,
     })
 }
 

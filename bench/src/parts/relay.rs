@@ -5,6 +5,7 @@ use super::queue::{Queue, WINDOW};
 use super::stage::{Stage, drop_database};
 use crate::generator::Connection;
 use crate::pace::Pace;
+use crate::ratios::{Better, Ratio};
 use crate::report::{Section, Table, bounds, verdict};
 use crate::statistics::{median, milliseconds, percentile};
 use anyhow::{Context as _, Result, ensure};
@@ -100,6 +101,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
                 ("alone, a relay that the host wakes", &nudged, NUDGED_AIM),
             ]),
         ],
+        ratios: vec![Ratio::new("two relays ÷ publisher", Better::Higher, &shares)],
     })
 }
 

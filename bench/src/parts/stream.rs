@@ -6,6 +6,7 @@ use super::stage::{Stage, pid};
 use crate::generator::{CONNECTIONS, load};
 use crate::pace::Pace;
 use crate::process;
+use crate::ratios::{Better, Ratio};
 use crate::report::{Section, Table, bounds, verdict};
 use crate::statistics::{median, milliseconds, percentile};
 use anyhow::{Result, ensure};
@@ -90,11 +91,13 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
         .map(|(stream, alone)| stream.shipped / alone)
         .collect();
     let mut row = vec!["POST to `shipping`".to_owned(), rate];
+    let mut ratios = Vec::new();
     if shares.is_empty() {
         row.extend(["no pgbench here"].map(str::to_owned));
         row.resize(8, String::new());
     } else {
         let share = median(&shares);
+        ratios.push(Ratio::new("shipped orders ÷ pgbench", Better::Higher, &shares));
         row.extend([format!("**{share:.2}**"), bounds(&shares)]);
         row.extend([format!("{FLOOR:.2}"), verdict(share >= FLOOR).to_owned()]);
         row.extend([format!("{AIM:.2}"), verdict(share >= AIM).to_owned()]);
@@ -138,5 +141,6 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
             pace.pgbench.as_secs_f64(),
         ),
         tables: vec![table],
+        ratios,
     })
 }

@@ -4,6 +4,7 @@ use super::stage::Stage;
 use crate::generator::{CONNECTIONS, at_rate, load};
 use crate::pace::Pace;
 use crate::process::tree;
+use crate::ratios::{Better, Ratio};
 use crate::report::{Section, Table, verdict};
 use crate::statistics::{median, milliseconds, percentile};
 use anyhow::{Result, ensure};
@@ -91,6 +92,11 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
             pace.swaps,
         ),
         tables: vec![table, times],
+        ratios: vec![Ratio::new(
+            "p99 of an order, with swaps ÷ without",
+            Better::Lower,
+            &[ratio],
+        )],
     })
 }
 

@@ -8,6 +8,7 @@ use super::stage::{drop_database, order_of, tell_of_a_flower, token};
 use crate::generator::{CONNECTIONS, Connection, Target};
 use crate::pace::Pace;
 use crate::process::tree;
+use crate::ratios::{Better, Ratio};
 use crate::report::{Section, Table, bounds, verdict};
 use crate::statistics::median;
 use crate::twin::{Running, Settings, Statements};
@@ -109,7 +110,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
     let per_call = Running::start(&settings(&shop, Statements::PerCall)?).await?;
     let cached = Running::start(&settings(&shop, Statements::Cached)?).await?;
 
-    let (mut ratios, mut figures) = (ratio_table(), Contender::table());
+    let (mut table, mut figures, mut ratios) = (ratio_table(), Contender::table(), Vec::new());
     for scenario in scenarios(&shop, reused).await? {
         eprintln!("bench:   {}", scenario.name);
         let mut contenders = vec![
@@ -133,7 +134,7 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
         }
         shop.database().await?.batch_execute("checkpoint").await?;
         take_turns(scenario.name, &mut contenders, pace).await?;
-        add_rows(&scenario, &contenders, &mut ratios, &mut figures);
+        ratios.extend(add_rows(&scenario, &contenders, &mut table, &mut figures));
     }
     drop((per_call, cached, spins));
     shop.stop_host().await?;
@@ -141,7 +142,8 @@ pub(super) async fn measure(pace: &Pace) -> Result<Section> {
     drop_database(&shop).await?;
     Ok(Section {
         text: explanation(pace, spin.as_ref(), memory),
-        tables: vec![ratios, figures],
+        tables: vec![table, figures],
+        ratios,
     })
 }
 
@@ -316,10 +318,17 @@ fn ratio_table() -> Table {
     ])
 }
 
-fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, figures: &mut Table) {
+fn add_rows(
+    scenario: &Scenario,
+    contenders: &[Contender],
+    table: &mut Table,
+    figures: &mut Table,
+) -> Vec<Ratio> {
     let named = |name: &str| contenders.iter().find(|contender| contender.name == name);
     let shares = |of: &str, other: &str| Some(named(of)?.shares_of(named(other)?));
-    let Some(main) = shares(REUSED, TWIN) else { return };
+    let Some(main) = shares(REUSED, TWIN) else {
+        return Vec::new();
+    };
     let share = median(&main);
     let bound = |bound: Option<f64>| bound.map_or_else(String::new, |bound| format!("{bound:.2}"));
     let kept = |bound: Option<f64>| bound.map_or("", |bound| verdict(share >= bound)).to_owned();
@@ -328,7 +337,7 @@ fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, f
         let shares = shares(of, other);
         shares.map_or_else(String::new, |shares| format!("{:.2}", median(&shares)))
     };
-    ratios.row([
+    table.row([
         scenario.name.to_owned(),
         format!("**{share:.2}**"),
         bounds(&main),
@@ -345,6 +354,13 @@ fn add_rows(scenario: &Scenario, contenders: &[Contender], ratios: &mut Table, f
             contender.add_row(scenario.name, figures);
         }
     }
+    [(REUSED, TWIN), (REUSED, CACHED), (FRESH, TWIN), (IN_SPIN, TWIN)]
+        .into_iter()
+        .filter_map(|(of, other)| {
+            let name = format!("{}: {of} ÷ {other}", scenario.name);
+            Some(Ratio::new(name, Better::Higher, &shares(of, other)?))
+        })
+        .collect()
 }
 
 fn explanation(pace: &Pace, spin: Option<&Spin>, memory: f64) -> String {
