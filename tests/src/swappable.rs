@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -119,6 +120,21 @@ impl Shop {
         let labels = [("component", component), ("outcome", outcome)];
         let swaps = self.sample("embedded_host_swaps_total", &labels).await?;
         Ok(swaps.unwrap_or_default() as u64)
+    }
+
+    /// Waits until each of these orders has shipped.
+    ///
+    /// # Errors
+    /// If one does not.
+    pub async fn await_shipped(&self, orders: &[String]) -> Result<()> {
+        let ids: Vec<Uuid> = orders.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
+        let shipped = "select count(*) from ordering.orders where id = any($1) and status = 'shipping'";
+        let database = self.database().await?;
+        eventually("all orders have shipped", PATIENCE, async || {
+            let shipped: i64 = database.query_one(shipped, &[&ids]).await?.try_get(0)?;
+            Ok((usize::try_from(shipped)? == ids.len()).then_some(()))
+        })
+        .await
     }
 
     /// Waits until a swap of a component has come to this so often.

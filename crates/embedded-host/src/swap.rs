@@ -68,9 +68,11 @@ impl Host {
         }
     }
 
-    /// The same for all components, one after another. What would not do is in the log.
+    /// The same for all components, one after another by their names. What would not do is in the log.
     pub async fn swap_all(&self) {
-        for name in self.components.keys() {
+        let mut names: Vec<&String> = self.components.keys().collect();
+        names.sort();
+        for name in names {
             let _ = self.swap(name).await;
         }
     }

@@ -291,3 +291,30 @@ async fn a_bridge_told_to_stop_ends_in_order_and_cuts_nothing_off() -> Result<()
     shop.start_relay(&[]).await?;
     expect_each_shipped_once(&shop, 21).await
 }
+
+#[tokio::test]
+async fn a_service_whose_tables_are_not_there_is_unwell_until_they_are() -> Result<()> {
+    let _alone = alone().await;
+    let shop = Shop::start().await?;
+    let (user, rose) = customer(&shop).await?;
+    let database = shop.database().await?;
+    database
+        .batch_execute("alter schema delivery rename to elsewhere")
+        .await?;
+    let anybody = shop.anonymous()?;
+    eventually("delivery is unwell", PATIENCE, async || {
+        let health = anybody.get("/health").await?.json();
+        Ok((health["checks"]["delivery"] != "ok").then_some(()))
+    })
+    .await?;
+    let order = user.order(&rose, 1).await?.expect(201)?;
+    let order = order["id"].as_str().context("no id")?;
+    user.await_status(order, "payment_completed").await?;
+    database
+        .batch_execute("alter schema elsewhere rename to delivery")
+        .await?;
+    shop.await_healthy().await?;
+    user.await_status(order, "shipping").await?;
+    assert_eq!(shop.count("select count(*) from bridge.dead_letters").await?, 0);
+    Ok(())
+}

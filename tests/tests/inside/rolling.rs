@@ -8,7 +8,6 @@ use shop_tests::swappable::Files;
 use shop_tests::{Actor, Shop, eventually};
 use std::time::Duration;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const CLIENTS: usize = 3;
@@ -120,16 +119,7 @@ async fn new_versions_roll_out_beside_old_ones_and_back_and_nothing_is_lost() ->
     let orders = try_join_all(clients).await?;
     let orders = orders.into_iter().collect::<Result<Vec<_>>>()?.concat();
     ensure!(orders.len() > CLIENTS, "only {} orders were placed", orders.len());
-    all_shipped(&shop).await?;
-    let ids: Vec<Uuid> = orders.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
-    let shipped = "select count(*) from ordering.orders where id = any($1) and status = 'shipping'";
-    let shipped: i64 = shop
-        .database()
-        .await?
-        .query_one(shipped, &[&ids])
-        .await?
-        .try_get(0)?;
-    assert_eq!(usize::try_from(shipped)?, ids.len(), "orders were lost");
+    shop.await_shipped(&orders).await?;
     shop.expect_clean_audit().await?;
     assert_eq!(shop.count("select count(*) from bridge.dead_letters").await?, 0);
     Ok(())

@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often each component is swapped while clients shop.
 const ROUNDS: u64 = 3;
 
+/// Between two orders of a client, which leaves something of the machine for the compiler.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Clients that shop at the same time.
 const CLIENTS: usize = 4;
 
@@ -22,6 +25,7 @@ const CLIENTS: usize = 4;
 async fn shop_on(user: Actor, rose: String, mut stop: watch::Receiver<bool>) -> Result<Vec<String>> {
     let mut orders = Vec::new();
     while !*stop.borrow_and_update() {
+        tokio::time::sleep(PAUSE).await;
         let order = user.order(&rose, 1).await?.expect(201)?;
         orders.push(order["id"].as_str().context("no id")?.to_owned());
         user.get("/api/catalog/flowers?limit=5").await?.expect(200)?;
@@ -62,17 +66,13 @@ async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result
     }
     stop.send(true)?;
     let orders = try_join_all(clients).await?;
-    let mut count = 0;
-    for order in orders.into_iter().collect::<Result<Vec<_>>>()?.concat() {
-        count += 1;
-        first
-            .at(&shop.base)
-            .admin()
-            .await?
-            .await_status(&order, "shipping")
-            .await?;
-    }
-    ensure!(count > CLIENTS, "only {count} orders were placed meanwhile");
+    let orders = orders.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    ensure!(
+        orders.len() > CLIENTS,
+        "only {} orders were placed meanwhile",
+        orders.len()
+    );
+    shop.await_shipped(&orders).await?;
     shop.expect_clean_audit().await?;
     let dead = "select count(*) from bridge.dead_letters";
     assert_eq!(shop.count(dead).await?, 0);
