@@ -5,6 +5,7 @@ mod alerts;
 mod audit;
 mod authorisation;
 mod chaos;
+mod cluster;
 mod contract;
 mod crash_points;
 mod deadlines;
