@@ -11,6 +11,22 @@ pub fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("{name} is not set: run the tests with `cargo xtask test`"))
 }
 
+/// Where a service of the shop that the black-box tests visit answers what is not for clients: at a place of its own, or
+/// where the gateway is.
+///
+/// # Errors
+/// If there is no shop.
+pub fn service_base(service: &str) -> Result<String> {
+    let own = std::env::var("SHOP_TEST_SERVICES").unwrap_or_default();
+    let mut own = own
+        .split_whitespace()
+        .filter_map(|service| service.split_once('='));
+    match own.find(|(name, _)| *name == service) {
+        Some((_, base)) => Ok(base.to_owned()),
+        None => variable("SHOP_TEST_BASE_URL"),
+    }
+}
+
 /// The root of the checkout.
 #[must_use]
 pub fn root() -> PathBuf {

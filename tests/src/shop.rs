@@ -459,6 +459,14 @@ impl Shop {
         hosts.find(|known| known.name == host).map(Host::base)
     }
 
+    /// Where services answer that have a host of their own, by their names.
+    #[must_use]
+    pub fn services(&self) -> Vec<(String, String)> {
+        let own = |host: &&Host| SERVICES.contains(&host.name.as_str());
+        let hosts = self.hosts.iter().filter(own);
+        hosts.map(|host| (host.name.clone(), host.base())).collect()
+    }
+
     /// Where clients come: every place at which the gateway is.
     #[must_use]
     pub fn bases(&self) -> Vec<String> {
@@ -623,6 +631,19 @@ impl Shop {
         let mut variables = self.variables()?;
         for (name, value) in changes {
             variables.insert((*name).to_owned(), (*value).into());
+        }
+        std::fs::write(self.variables_file(), toml::to_string(&variables)?)?;
+        Ok(())
+    }
+
+    /// Has the gateway limit as it does where nobody says otherwise, from the next start of its host on.
+    ///
+    /// # Errors
+    /// If the file of it is gone.
+    pub fn limit_as_usual(&self) -> Result<()> {
+        let mut variables = self.variables()?;
+        for limit in LIMITS {
+            variables.remove(&format!("limit_{limit}"));
         }
         std::fs::write(self.variables_file(), toml::to_string(&variables)?)?;
         Ok(())

@@ -176,6 +176,7 @@ impl<'a> Ground<'a> {
         let mut command = runner(self.checkout, Some("black_box"), filter);
         self.describe(&mut command)?;
         command.env("SHOP_TEST_BASE_URL", &shop.bases);
+        command.env("SHOP_TEST_SERVICES", &shop.services);
         pass(command)?;
         drop(shop);
         let modules = IN_EVERY_TOPOLOGY.map(str::to_owned);
@@ -217,6 +218,8 @@ struct OpenTopology {
     program: Child,
     /// Where clients come, separated by blanks.
     bases: String,
+    /// Services that answer at a place of their own: `ordering=http://… payment=http://…`.
+    services: String,
 }
 
 impl OpenTopology {
@@ -233,11 +236,12 @@ impl OpenTopology {
         let mut shop = Self {
             program: command.spawn().context("cannot open a shop")?,
             bases: String::new(),
+            services: String::new(),
         };
         let stdout = shop.program.stdout.take().context("a program without output")?;
-        BufReader::new(stdout)
-            .read_line(&mut shop.bases)
-            .context("cannot open a shop")?;
+        let mut said = BufReader::new(stdout);
+        said.read_line(&mut shop.bases).context("cannot open a shop")?;
+        said.read_line(&mut shop.services).context("cannot open a shop")?;
         if shop.bases.trim().is_empty() {
             bail!("the shop does not open: see above");
         }

@@ -3,6 +3,7 @@
 use crate::anybody;
 use anyhow::Result;
 use reqwest::Method;
+use shop_tests::environment::service_base;
 
 #[tokio::test]
 async fn health_shows_every_service() -> Result<()> {
@@ -23,6 +24,7 @@ async fn health_shows_every_service() -> Result<()> {
         assert_eq!(health["service"], service);
         assert_eq!(health["checks"]["postgres"], "ok");
         let internal = anybody()?
+            .at(&service_base(service)?)
             .get(&format!("/internal/{service}/health"))
             .await?
             .expect(200)?;
