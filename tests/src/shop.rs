@@ -739,6 +739,14 @@ impl Shop {
         .await
     }
 
+    /// The database that has a service's tables, for its owner.
+    #[must_use]
+    pub fn database_url_of(&self, service: &str) -> Url {
+        let mut url = self.database.clone();
+        url.set_path(&self.database_name(service));
+        url
+    }
+
     /// The shop's database, for its owner.
     #[must_use]
     pub fn database_url(&self) -> &Url {

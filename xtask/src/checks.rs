@@ -72,7 +72,7 @@ impl Topology {
 
 /// The modules of `tests/tests/inside` whose tests hold in every topology: the rest looks into one process, or asks what
 /// no topology changes.
-const IN_EVERY_TOPOLOGY: [&str; 1] = ["chaos::"];
+const IN_EVERY_TOPOLOGY: [&str; 2] = ["chaos::", "faults::"];
 
 /// How long the storm is in each of them, in s.
 const STORM_SECONDS: &str = "45";
@@ -372,6 +372,10 @@ fn runner(checkout: &Checkout, binary: Option<&str>, filter: &[String]) -> Comma
             "--workspace",
         ]);
         command.args(["--no-fail-fast"]);
+        if binary.is_some() {
+            // What is asked for may be in another one.
+            command.arg("--no-tests=pass");
+        }
         command.args(binary.map(|name| ["--test", name]).into_iter().flatten());
     } else {
         command.args(["test", "--locked", "--release", "--workspace", "--no-fail-fast"]);

@@ -3,6 +3,7 @@
 use crate::alone;
 use anyhow::{Context, Result, ensure};
 use shop_tests::environment::Server;
+use shop_tests::shop::connect;
 use shop_tests::{Actor, Shop, eventually};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -297,7 +298,7 @@ async fn a_service_whose_tables_are_not_there_is_unwell_until_they_are() -> Resu
     let _alone = alone().await;
     let shop = Shop::start().await?;
     let (user, rose) = customer(&shop).await?;
-    let database = shop.database().await?;
+    let database = connect(&shop.database_url_of("delivery")).await?;
     database
         .batch_execute("alter schema delivery rename to elsewhere")
         .await?;
