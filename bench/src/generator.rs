@@ -10,6 +10,8 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -192,22 +194,27 @@ async fn generate(target: Target, servers: &[u32], warm_up: Duration, duration: 
     })
 }
 
-/// Sends `rate` requests a second for `duration`, and gives how long after its time each was answered: one that had to
+/// Sends `rate` requests a second until `enough` is there, and gives how long after its time each was answered: one that had to
 /// wait for the one before it on its connection began to wait when it was due.
 ///
 /// # Errors
 /// If one request fails.
-pub(crate) async fn at_rate(target: Target, rate: f64, duration: Duration) -> Result<Vec<Duration>> {
+pub(crate) async fn at_rate(
+    target: Target,
+    rate: f64,
+    enough: impl Future<Output = Result<()>>,
+) -> Result<Vec<Duration>> {
+    let end: Arc<AtomicBool> = Arc::default();
     let mut clients = JoinSet::new();
     let period = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
     let begin = Instant::now();
     for number in 0..CONNECTIONS {
         let mut connection = Connection::open(target.address).await?;
-        let target = target.clone();
+        let (target, end) = (target.clone(), Arc::clone(&end));
         let mut due = begin + period.mul_f64(number as f64 / CONNECTIONS as f64);
         clients.spawn(async move {
             let mut latencies = Vec::new();
-            while due < begin + duration {
+            while !end.load(Ordering::Relaxed) {
                 tokio::time::sleep_until(due.into()).await;
                 connection.send(&target).await?;
                 latencies.push(due.elapsed());
@@ -216,6 +223,8 @@ pub(crate) async fn at_rate(target: Target, rate: f64, duration: Duration) -> Re
             Ok::<_, anyhow::Error>(latencies)
         });
     }
+    enough.await?;
+    end.store(true, Ordering::Relaxed);
     let mut latencies = Vec::new();
     while let Some(ended) = clients.join_next().await {
         latencies.extend(ended.context("a client panicked")??);

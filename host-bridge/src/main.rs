@@ -67,7 +67,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         false => Secrets::Own,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match cli.command {
             Command::Serve(serve) => run::serve(serve, secrets).await,
             Command::Relay(relay) => run::relay(relay, secrets).await,
@@ -79,5 +79,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
             Command::Replay(replay) => replay::replay(replay).await,
             Command::Audit(audit) => audit::audit(audit).await,
         }
-    })
+    });
+    // A component that is being compiled is waited for by nobody.
+    runtime.shutdown_background();
+    ended
 }

@@ -41,7 +41,8 @@ pub(crate) async fn relay(relay: Relay, secrets: Secrets) -> anyhow::Result<()> 
         return Ok(());
     };
     let bridge = bridge?;
-    signals.next().await;
+    // There is nothing to look at again: its terminal has gone.
+    signals.next_or_hangup().await;
     let end = async {
         bridge.drain(relay.process.drain_timeout).await;
         observe::end(spans).await;

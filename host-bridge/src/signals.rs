@@ -47,6 +47,16 @@ impl Signals {
         }
     }
 
+    /// Waits for the first signal, one that asks to look at files again included.
+    pub(crate) async fn next_or_hangup(&mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        };
+        info!(signal = name, "asked to end");
+    }
+
     /// Waits for the first signal.
     pub(crate) async fn next(&mut self) {
         let name = tokio::select! {

@@ -168,12 +168,28 @@ impl Shop {
 
     async fn create_databases(&self) -> Result<()> {
         let server: Url = variable("SHOP_TEST_POSTGRES")?.parse()?;
-        let mut names = BTreeSet::from([self.name.clone()]);
-        names.extend(SERVICES.map(|service| self.database_name(service)));
-        for name in names {
+        for name in self.database_names() {
             execute(&server, &format!("create database {name}")).await?;
         }
         Ok(())
+    }
+
+    /// Removes the shop's databases, whoever is connected.
+    ///
+    /// # Errors
+    /// If one cannot be removed.
+    pub async fn drop_databases(&self) -> Result<()> {
+        let server: Url = variable("SHOP_TEST_POSTGRES")?.parse()?;
+        for name in self.database_names() {
+            execute(&server, &format!("drop database {name} with (force)")).await?;
+        }
+        Ok(())
+    }
+
+    fn database_names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::from([self.name.clone()]);
+        names.extend(SERVICES.map(|service| self.database_name(service)));
+        names
     }
 
     /// The name of the database that has a service's tables.
@@ -487,9 +503,8 @@ impl Shop {
         let mut command = self.bridge()?;
         // Each relay goes to a host of its own, if there are several.
         let bases = self.bases();
-        let events = bases
-            .get(self.relays.len() % bases.len().max(1))
-            .context("no host")?;
+        let number = self.relay_metrics.len();
+        let events = bases.get(number % bases.len().max(1)).context("no host")?;
         command.args(["relay", "--events-url", events, "--metrics-listen", &metrics]);
         if self.topology == Topology::Split {
             for host in self

@@ -2,10 +2,11 @@
 //! them.
 
 use crate::environment::root;
+use crate::topology::Topology;
 use crate::{Shop, eventually};
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -25,13 +26,12 @@ impl Files {
     /// # Errors
     /// If the shop does not become healthy.
     pub async fn start(arguments: &[&str]) -> Result<(Shop, Self)> {
-        let mut shop = Shop::prepare().await?;
+        let mut shop = Shop::prepare_in(Topology::Together).await?;
         let folder = shop.folder().join("components");
         std::fs::create_dir_all(&folder)?;
-        let built = root().join("target/wasm32-wasip2/wasm");
         for component in COMPONENTS.into_iter().chain(["payment_provider"]) {
             let file = format!("{component}.wasm");
-            std::fs::copy(built.join(&file), folder.join(&file))?;
+            std::fs::copy(built().join(&file), folder.join(&file))?;
         }
         let manifest = std::fs::read_to_string(root().join("spin.toml"))?;
         let here = folder.to_str().context("no path")?;
@@ -60,13 +60,12 @@ impl Files {
         Ok(sha256(bytes))
     }
 
-    /// The same code as another file.
+    /// The same code as another file, and what that is known by.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn put_again(&self, component: &str, mark: u8) -> Result<String> {
-        let bytes = marked(&self.file(component), mark)?;
-        self.put(component, &bytes)
+    pub fn put_again(&self, component: &str) -> Result<String> {
+        self.put(component, &another(component)?)
     }
 }
 
@@ -157,12 +156,18 @@ pub fn sha256(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A component and a section behind it that nobody reads (a custom section, its name one byte).
+/// A component as it was built, and a section behind it that nobody reads (a custom section, its name one byte): a file
+/// that nobody has compiled yet.
 ///
 /// # Errors
 /// If it cannot be read.
-pub fn marked(file: &Path, mark: u8) -> Result<Vec<u8>> {
-    let mut bytes = std::fs::read(file)?;
-    bytes.extend([0, 2, 1, mark]);
+pub fn another(component: &str) -> Result<Vec<u8>> {
+    let mut bytes = std::fs::read(built().join(format!("{component}.wasm")))?;
+    bytes.extend([0, 18, 1, b'x']);
+    bytes.extend(Uuid::new_v4().into_bytes());
     Ok(bytes)
+}
+
+fn built() -> PathBuf {
+    root().join("target/wasm32-wasip2/wasm")
 }

@@ -6,19 +6,23 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::addresses::Addresses;
 use crate::builds;
 use crate::checkout::Checkout;
+use crate::interrupt;
 use crate::kubernetes;
 use crate::lints;
 use crate::manifests;
 use crate::process::Process;
 use crate::programs::{self, Need, on_path};
 use crate::progress::{Step, say};
-use crate::run::in_foreground;
+use crate::run::{end_group, in_foreground};
 use crate::schemathesis;
 use crate::servers::{self, Kind, Servers, free_ports};
 use crate::shop::{Shop, close, ports};
@@ -73,6 +77,10 @@ impl Topology {
 /// The modules of `tests/tests/inside` whose tests hold in every topology: the rest looks into one process, or asks what
 /// no topology changes.
 const IN_EVERY_TOPOLOGY: [&str; 2] = ["chaos::", "faults::"];
+
+/// How long a shop of six hosts may take to end in order.
+const CLOSE_LIMIT: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long the storm is in each of them, in s.
 const STORM_SECONDS: &str = "45";
@@ -168,8 +176,8 @@ impl<'a> Ground<'a> {
         Ok(format!("http://127.0.0.1:{port}"))
     }
 
-    /// Has a shop of this topology pass the black-box tests, and those of the tests inside that hold in every topology;
-    /// of all these, those that `filter` names.
+    /// Has a shop of this topology pass the black-box tests, and those of the tests inside that hold in every topology; or
+    /// else those tests of both that `filter` names, whether they hold in it or not.
     fn test_in(&self, topology: Topology, filter: &[String]) -> Result<()> {
         say(&format!("topology: {}", topology.name()));
         let shop = OpenTopology::open(self, topology)?;
@@ -178,7 +186,7 @@ impl<'a> Ground<'a> {
         command.env("SHOP_TEST_BASE_URL", &shop.bases);
         command.env("SHOP_TEST_SERVICES", &shop.services);
         pass(command)?;
-        drop(shop);
+        shop.close()?;
         let modules = IN_EVERY_TOPOLOGY.map(str::to_owned);
         let filter = if filter.is_empty() { &modules[..] } else { filter };
         let mut command = runner(self.checkout, Some("inside"), filter);
@@ -239,22 +247,48 @@ impl OpenTopology {
             services: String::new(),
         };
         let stdout = shop.program.stdout.take().context("a program without output")?;
-        let mut said = BufReader::new(stdout);
-        said.read_line(&mut shop.bases).context("cannot open a shop")?;
-        said.read_line(&mut shop.services).context("cannot open a shop")?;
-        if shop.bases.trim().is_empty() {
-            bail!("the shop does not open: see above");
-        }
+        let (sender, said) = mpsc::channel();
+        thread::spawn(move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            // Whoever waited may have been interrupted.
+            let _ = sender.send((lines.next(), lines.next()));
+        });
+        let (bases, services) = loop {
+            match said.recv_timeout(LOOK) {
+                Ok(lines) => break lines,
+                Err(RecvTimeoutError::Timeout) => interrupt::check()?,
+                Err(RecvTimeoutError::Disconnected) => break (None, None),
+            }
+        };
+        shop.bases = bases.context("the shop does not open: see above")?;
+        shop.services = services.unwrap_or_default();
         step.done();
         Ok(shop)
+    }
+
+    /// Has it end in order.
+    fn close(mut self) -> Result<()> {
+        drop(self.program.stdin.take());
+        let begun = Instant::now();
+        while begun.elapsed() < CLOSE_LIMIT {
+            if let Some(status) = self.program.try_wait().context("cannot wait for a shop")? {
+                ensure!(status.success(), "the shop did not end in order: {status}");
+                return Ok(());
+            }
+            interrupt::pause(LOOK)?;
+        }
+        bail!("the shop does not end")
     }
 }
 
 impl Drop for OpenTopology {
     fn drop(&mut self) {
-        drop(self.program.stdin.take());
-        // Whatever it ends with, it has ended.
-        let _ = self.program.wait();
+        if matches!(self.program.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        if let Err(error) = end_group(&mut self.program) {
+            say(&format!("cannot stop a shop: {error:#}"));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
-use crate::checkout::{Checkout, create_folder};
+use crate::checkout::{Checkout, create_folder, remove};
 use crate::shop::SERVICES;
 
 /// The port of the first service; the others have those after it.
@@ -22,6 +22,8 @@ pub(crate) fn write(checkout: &Checkout) -> Result<()> {
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let whole: Table = text.parse().context("spin.toml cannot be read")?;
     let folder = checkout.target().join("manifests");
+    // One of a component that there is no more would be taken for one that there is.
+    remove(&folder)?;
     create_folder(&folder)?;
     for component in table(&whole, "component")?.keys() {
         let manifest = alone(&whole, component).with_context(|| component.clone())?;

@@ -48,7 +48,7 @@ impl Tools {
         let programs = folder.join("bin");
         // Written last, so an installation that was cut short is done again.
         let stamp = folder.join("installed.txt");
-        if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        if programs.join("python").is_file() && fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
             return Ok(programs);
         }
         programs::ensure(checkout, &[PYTHON])?;

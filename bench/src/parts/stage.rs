@@ -4,12 +4,10 @@ use crate::generator::{Connection, Target};
 use anyhow::{Context as _, Result, ensure};
 use contracts::{EventId, FlowerChanged, FlowerId, Money};
 use serde_json::{Value, json};
-use shop_tests::environment::variable;
 use shop_tests::events::{cloud_event, hand_over, unix_now};
-use shop_tests::{Actor, Shop, eventually, shop::connect};
+use shop_tests::{Actor, Shop, eventually};
 use std::net::SocketAddr;
 use std::time::Duration;
-use url::Url;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -148,8 +146,5 @@ pub(super) fn address(base: &str) -> Result<SocketAddr> {
 
 /// Removes a shop's database, so that its vacuum and its pages do not meet whatever is measured next.
 pub(super) async fn drop_database(shop: &Shop) -> Result<()> {
-    let server: Url = variable("SHOP_TEST_POSTGRES")?.parse()?;
-    let statement = format!("drop database {} with (force)", shop.name);
-    connect(&server).await?.batch_execute(&statement).await?;
-    Ok(())
+    shop.drop_databases().await
 }

@@ -192,7 +192,9 @@ async fn memory_of_instances(shop: &mut Shop) -> Result<f64> {
         Ok::<_, anyhow::Error>(asked)
     };
     // Once before, so that connections to Postgres and what is allocated for good count on both sides.
-    ask().await?.join_all().await;
+    for answer in ask().await?.join_all().await {
+        answer.context("an instance that was made before")?;
+    }
     let alive = async |count: f64| {
         let labels = [("component", "ordering")];
         let instances = shop.sample("embedded_host_instances", &labels).await?;
@@ -373,7 +375,7 @@ fn explanation(pace: &Pace, spin: Option<&Spin>, memory: f64) -> String {
          the ratio in `hello`; CPU per request is that of the serving process alone, without Postgres and Redis.\n\n\
          The twin (`bench/src/twin`) is axum with the same SQL files, the same domain crate, the same Redis values and \
          as many Postgres connections ({POSTGRES_CONNECTIONS}); both give the same JSON, which is checked before. It \
-         prepares each statement for each call, as `spin:postgres` does; the last column compares with one that \
+         prepares each statement for each call, as `spin:postgres` does; one column compares with one that \
          prepares once per connection, which Spin's interface does not offer. The host also resets a connection that \
          comes out of its pool, as Spin does; the twin does not.\n\n\
          `host` is the embedded host as it runs, an instance for up to 128 requests, 16 at a time, as in Spin; `fresh \

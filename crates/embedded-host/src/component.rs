@@ -22,10 +22,10 @@ use crate::engine::Digest;
 use crate::headers::{self, RouteHeaders};
 use crate::life;
 use crate::meters::Meters;
-use crate::pool::{Class, Refusal};
+use crate::pool::{Class, Pool, Refusal};
 use crate::problem::{Origin, Problem, full};
 use crate::trace::{self, ClientTraces};
-use crate::version::{Version, Versions};
+use crate::version::{Stance, Version, Versions};
 
 /// A longer answer is streamed, a shorter one sent in one piece: head and body leave in one write.
 const MAX_WHOLE_ANSWER_BYTES: u64 = 1024 * 1024;
@@ -96,9 +96,9 @@ impl Component {
         self.versions.digest()
     }
 
-    /// The version that came last, be it on trial or not.
-    pub(crate) fn newest(&self) -> Digest {
-        self.versions.newest()
+    /// What to do about a file with this digest, which is what there is now.
+    pub(crate) fn stance(&self, digest: Digest) -> Stance {
+        self.versions.stance(digest)
     }
 
     /// Asks an instance of a version that does not serve yet how it is.
@@ -112,7 +112,8 @@ impl Component {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(format!("GET {path} was answered {}", response.status())),
             Err(Refusal::Late) => Err(format!("GET {path} was not answered in time")),
-            Err(Refusal::Failed | Refusal::Busy) => Err(format!("GET {path} failed")),
+            Err(Refusal::Failed) => Err(format!("GET {path} failed")),
+            Err(Refusal::Busy) => Err("there was no room for an instance".to_owned()),
         }
     }
 
@@ -187,18 +188,27 @@ impl Component {
         parts.headers.remove(EXPECT);
         let is_head = parts.method == Method::HEAD;
         let deadline = Instant::now() + self.limits.request_timeout;
+        let request = Request::from_parts(parts, full(body));
         let chosen = self.versions.choose();
-        let answered = chosen
-            .version
-            .pool
-            .run(Request::from_parts(parts, full(body)), class, deadline)
-            .await;
-        self.versions.answered(&chosen, is_failure(&answered));
-        let response = answered.map_err(|refusal| self.explain(refusal))?;
+        let answered = self.ask(chosen.pool(), request, class, deadline, is_head).await;
+        chosen.answered(&answered);
+        answered.map_err(|refusal| self.explain(refusal))
+    }
+
+    /// An answer that can be passed on: whole, unless it is to be streamed.
+    async fn ask(
+        &self,
+        pool: &Pool,
+        request: Request<WasiBody>,
+        class: Class,
+        deadline: Instant,
+        is_head: bool,
+    ) -> Result<Response<WasiBody>, Refusal> {
+        let response = pool.run(request, class, deadline).await?;
         if response.status().is_informational() {
             // No answer at all: hyper would take it for the begin of another protocol.
             tracing::warn!(component = %self.name, status = %response.status(), "an answer is none");
-            return Err(Problem::FAILED);
+            return Err(Refusal::Failed);
         }
         match declared_length(response.headers()) {
             Some(length) if length <= MAX_WHOLE_ANSWER_BYTES && !is_head => {
@@ -257,24 +267,24 @@ impl Component {
         response: Response<WasiBody>,
         length: u64,
         deadline: Instant,
-    ) -> Result<Response<WasiBody>, Problem> {
+    ) -> Result<Response<WasiBody>, Refusal> {
         let (parts, body) = response.into_parts();
         match tokio::time::timeout_at(deadline, body.collect()).await {
             Ok(Ok(collected)) => {
                 let body = collected.to_bytes();
                 if body.len() as u64 != length {
                     tracing::warn!(component = %self.name, length, is = body.len(), "an answer has another length than it says");
-                    return Err(Problem::FAILED);
+                    return Err(Refusal::Failed);
                 }
                 Ok(Response::from_parts(parts, full(body)))
             }
             // The instance that missed its deadline may have been ended before its client was told.
-            Ok(Err(_)) if Instant::now() >= deadline => Err(self.explain(Refusal::Late)),
+            Ok(Err(_)) if Instant::now() >= deadline => Err(Refusal::Late),
             Ok(Err(error)) => {
                 tracing::warn!(component = %self.name, %error, "an answer broke off");
-                Err(Problem::FAILED)
+                Err(Refusal::Failed)
             }
-            Err(_) => Err(self.explain(Refusal::Late)),
+            Err(_) => Err(Refusal::Late),
         }
     }
 }
@@ -294,14 +304,6 @@ impl Drop for UnderWay<'_> {
             span.fail("cancelled");
             self.meters.abandoned(self.arrived.elapsed());
         }
-    }
-}
-
-/// Whether an answer speaks against the version that gave it. That there was no room does not.
-fn is_failure(answered: &Result<Response<WasiBody>, Refusal>) -> bool {
-    match answered {
-        Ok(response) => response.status().is_server_error(),
-        Err(refusal) => *refusal != Refusal::Busy,
     }
 }
 

@@ -108,15 +108,14 @@ impl fmt::Display for Digest {
     }
 }
 
-/// Compiles a component with its dependencies, or takes it from the cache, and checks that everything it imports is
-/// there. Nothing if what is there is `known`. Blocks.
-pub(crate) fn load(
-    engine: &Engine,
-    name: &str,
-    source: &Path,
-    dependencies: &[Dependency],
-    known: Option<Digest>,
-) -> Result<Option<(ServicePre<Guest>, Digest)>, StartError> {
+/// What a component's files hold.
+pub(crate) struct Code {
+    pub(crate) digest: Digest,
+    bytes: Vec<u8>,
+}
+
+/// Reads a component, with its dependencies composed into it. Blocks.
+pub(crate) fn read(name: &str, source: &Path, dependencies: &[Dependency]) -> Result<Code, StartError> {
     let failed = |reason: String| StartError::Component {
         component: name.to_owned(),
         reason,
@@ -125,15 +124,25 @@ pub(crate) fn load(
         .map_err(|error| failed(format!("cannot read {}: {error}", source.display())))?;
     let bytes = compose(name, bytes, dependencies).map_err(failed)?;
     let digest = Digest(Sha256::digest(&bytes).into());
-    if known == Some(digest) {
-        return Ok(None);
-    }
-    let refused = |error: wasmtime::Error| failed(format!("{}: {}", source.display(), one_line(&error)));
-    let wasm = Wasm::new(engine, bytes).map_err(refused)?;
+    Ok(Code { digest, bytes })
+}
+
+/// Compiles a component, or takes it from the cache, and checks that everything it imports is there. Blocks.
+pub(crate) fn compile(
+    engine: &Engine,
+    name: &str,
+    source: &Path,
+    code: &Code,
+) -> Result<ServicePre<Guest>, StartError> {
+    let refused = |error: wasmtime::Error| StartError::Component {
+        component: name.to_owned(),
+        reason: format!("{}: {}", source.display(), one_line(&error)),
+    };
+    let wasm = Wasm::new(engine, &code.bytes).map_err(refused)?;
     let mut linker = Linker::new(engine);
     imports::link(&mut linker).map_err(refused)?;
     let instance = linker.instantiate_pre(&wasm).map_err(refused)?;
-    Ok(Some((ServicePre::new(instance).map_err(refused)?, digest)))
+    ServicePre::new(instance).map_err(refused)
 }
 
 fn one_line(error: &wasmtime::Error) -> String {

@@ -30,6 +30,7 @@ mod server;
 mod start;
 mod swap;
 mod trace;
+mod trial;
 mod variables;
 mod version;
 mod wire;
@@ -55,6 +56,8 @@ pub struct Host {
     /// What a new version is asked before it serves.
     probe_path: String,
     canaries: HashMap<String, Canary>,
+    /// Held by a swap: one at a time, whoever asks for it.
+    swapping: tokio::sync::Mutex<()>,
 }
 
 impl Host {

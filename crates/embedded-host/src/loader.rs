@@ -9,7 +9,7 @@ use wasmtime::Engine;
 
 use crate::config::Config;
 use crate::dependencies::Dependency;
-use crate::engine::{self, Digest};
+use crate::engine::{self, Code};
 use crate::error::StartError;
 use crate::imports::Surroundings;
 use crate::lane::Lanes;
@@ -78,38 +78,55 @@ impl Loader {
         recipe.into_iter().flat_map(Recipe::files).cloned().collect()
     }
 
-    /// Compiles what a component's files hold now, in the background, and checks that it imports and exports what it may
-    /// and must. Nothing if that is `known`.
+    /// What a component's files hold now.
     ///
     /// # Errors
     /// What is wrong with the files, on one line.
-    pub(crate) async fn load(
-        &self,
-        name: &str,
-        known: Option<Digest>,
-    ) -> Result<Option<Version>, StartError> {
-        let failed = |reason: String| StartError::Component {
-            component: name.to_owned(),
-            reason,
-        };
-        let recipe = self.recipes.get(name);
+    pub(crate) async fn read(&self, name: &str) -> Result<Code, StartError> {
         let Recipe {
-            source,
-            dependencies,
-            surroundings,
-            meters,
-        } = recipe
-            .ok_or_else(|| failed("the manifest has none".to_owned()))?
-            .clone();
-        let (engine, name) = (self.engine.clone(), name.to_owned());
-        let task =
-            tokio::task::spawn_blocking(move || engine::load(&engine, &name, &source, &dependencies, known));
-        let loaded = task
-            .await
-            .map_err(|error| failed(format!("loading it failed: {error}")))??;
-        Ok(loaded.map(|(wasm, digest)| Version {
-            digest,
-            pool: Pool::new(wasm, surroundings, self.lanes.clone(), &self.config, meters),
-        }))
+            source, dependencies, ..
+        } = self.recipe(name)?.clone();
+        let component = name.to_owned();
+        in_background(name, move || engine::read(&component, &source, &dependencies)).await
+    }
+
+    /// Compiles it, and checks that it imports and exports what it may and must.
+    ///
+    /// # Errors
+    /// What is wrong with it, on one line.
+    pub(crate) async fn compile(&self, name: &str, code: Code) -> Result<Version, StartError> {
+        let recipe = self.recipe(name)?.clone();
+        let (engine, component, source) = (self.engine.clone(), name.to_owned(), recipe.source);
+        let digest = code.digest;
+        let compile = move || engine::compile(&engine, &component, &source, &code);
+        let wasm = in_background(name, compile).await?;
+        let pool = Pool::new(
+            wasm,
+            recipe.surroundings,
+            self.lanes.clone(),
+            &self.config,
+            recipe.meters,
+        );
+        Ok(Version { digest, pool })
+    }
+
+    fn recipe(&self, name: &str) -> Result<&Recipe, StartError> {
+        let recipe = self.recipes.get(name);
+        recipe.ok_or_else(|| failed(name, "the manifest has none".to_owned()))
+    }
+}
+
+async fn in_background<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(failed(name, format!("loading it failed: {error}"))))
+}
+
+fn failed(name: &str, reason: String) -> StartError {
+    StartError::Component {
+        component: name.to_owned(),
+        reason,
     }
 }

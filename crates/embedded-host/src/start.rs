@@ -161,14 +161,11 @@ fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartErr
 /// Compiles all components side by side.
 async fn load(config: &Config, loader: &Loader) -> Result<Components, StartError> {
     let versions = loader.recipes().map(async |(name, recipe)| {
-        let version = loader.load(name, None).await?;
-        Ok(version.map(|version| {
-            let component = Component::new(name, version, config, Arc::clone(recipe.meters()));
-            (name.clone(), Arc::new(component))
-        }))
+        let version = loader.compile(name, loader.read(name).await?).await?;
+        let component = Component::new(name, version, config, Arc::clone(recipe.meters()));
+        Ok((name.clone(), Arc::new(component)))
     });
-    let loaded = try_join_all(versions).await?;
-    Ok(loaded.into_iter().flatten().collect())
+    Ok(try_join_all(versions).await?.into_iter().collect())
 }
 
 fn serve(
@@ -202,6 +199,7 @@ fn serve(
         loader,
         probe_path: config.probe_path.clone(),
         canaries: config.canaries.clone(),
+        swapping: tokio::sync::Mutex::default(),
     })
 }
 

@@ -3,11 +3,15 @@
 //! requests are its own. A file that fails at any of these leaves everything as it is.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::Host;
+use crate::component::Component;
+use crate::config::Canary;
 use crate::error::SwapError;
+use crate::version::Stance;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -19,12 +23,14 @@ pub enum Swap {
     Done,
     /// Another version has a share of the requests.
     Trial,
-    /// The file holds what serves already.
+    /// The file holds what serves, and what was tried beside it is no longer.
+    TakenBack,
+    /// The file holds what serves already, or is on trial, or was and did worse.
     Unchanged,
 }
 
-/// How a file looks from outside; `None` if it is not there.
-type Look = Option<(SystemTime, u64)>;
+/// How a file looks from outside, when it was written, how long it is and which it is; `None` if it is not there.
+type Look = Option<(SystemTime, u64, u64)>;
 
 impl Host {
     /// Has what the component's file holds now serve from now on, or be tried first if there is a canary for it.
@@ -38,34 +44,44 @@ impl Host {
         };
         let component = self.components.get(name);
         let component = component.ok_or_else(|| refused("the manifest has none".to_owned()))?;
-        let canary = self.canaries.get(name).copied();
-        let swapped = match self.loader.load(name, Some(component.newest())).await {
-            Ok(Some(next)) => {
-                let swapped = component.swap(next, &self.probe_path, canary).await;
-                swapped.map(|()| canary.map_or(Swap::Done, |_| Swap::Trial))
-            }
-            Ok(None) => Ok(Swap::Unchanged),
-            Err(error) => Err(error.to_string()),
-        };
-        let sha256 = component.digest();
-        match swapped {
-            Ok(Swap::Unchanged) => Ok(Swap::Unchanged),
-            Ok(Swap::Done) => {
-                tracing::info!(component = name, %sha256, "another version serves");
-                Ok(Swap::Done)
-            }
-            Ok(Swap::Trial) => {
-                let tried = component.newest();
-                let share = canary.map(|canary| canary.share);
-                tracing::info!(component = name, serves = %sha256, %tried, share, "another version is on trial");
-                Ok(Swap::Trial)
-            }
+        let _alone = self.swapping.lock().await;
+        match self.swap_component(name, component).await {
+            Ok(swap) => Ok(swap),
             Err(reason) => {
+                tracing::error!(
+                    component = name, serves = %component.digest(), reason,
+                    "a version would not do"
+                );
                 component.refuse_swap();
-                tracing::error!(component = name, serves = %sha256, reason, "a version would not do");
                 Err(refused(reason))
             }
         }
+    }
+
+    async fn swap_component(&self, name: &str, component: &Component) -> Result<Swap, String> {
+        let code = self.loader.read(name).await.map_err(|error| error.to_string())?;
+        let sha256 = code.digest;
+        match component.stance(sha256) {
+            Stance::Known => return Ok(Swap::Unchanged),
+            Stance::TrialEnded => {
+                tracing::info!(component = name, serves = %sha256, "a version is no longer on trial");
+                return Ok(Swap::TakenBack);
+            }
+            Stance::New => {}
+        }
+        let next = self.loader.compile(name, code).await;
+        let next = next.map_err(|error| error.to_string())?;
+        let canary = self.canaries.get(name).copied();
+        component.swap(next, &self.probe_path, canary).await?;
+        if let Some(Canary { share, .. }) = canary {
+            tracing::info!(
+                component = name, serves = %component.digest(), tried = %sha256, share,
+                "another version is on trial"
+            );
+            return Ok(Swap::Trial);
+        }
+        tracing::info!(component = name, %sha256, "another version serves");
+        Ok(Swap::Done)
     }
 
     /// The same for all components, one after another by their names. What would not do is in the log.
@@ -135,7 +151,7 @@ async fn look(files: &[PathBuf]) -> Vec<Look> {
         looks.push(
             found
                 .ok()
-                .and_then(|found| Some((found.modified().ok()?, found.len()))),
+                .and_then(|found| Some((found.modified().ok()?, found.len(), found.ino()))),
         );
     }
     looks

@@ -55,7 +55,7 @@ async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result
     }
     for round in 0..ROUNDS {
         for component in COMPONENTS {
-            let sha256 = files.put_again(component, round as u8)?;
+            let sha256 = files.put_again(component)?;
             shop.ask_to_swap().await?;
             // Of one with a dependency the digest is of both.
             match component {
@@ -119,7 +119,7 @@ async fn a_file_that_would_not_do_leaves_what_serves_alone() -> Result<()> {
 async fn a_host_that_watches_swaps_by_itself() -> Result<()> {
     let _alone = alone().await;
     let (shop, files) = Files::start(&["--watch"]).await?;
-    let sha256 = files.put_again("delivery", 7)?;
+    let sha256 = files.put_again("delivery")?;
     shop.await_version("delivery", &sha256).await
 }
 
@@ -155,8 +155,26 @@ async fn a_version_on_trial_that_does_worse_is_taken_back_and_one_that_does_as_w
         (Some(0.0), Some(1.0))
     );
 
+    // It is not tried again, for all that its file is still there.
+    shop.ask_to_swap().await?;
+    let delivery = files.put_again("delivery")?;
+    shop.ask_to_swap().await?;
+    shop.await_version("delivery", &delivery).await?;
+    assert_eq!(share(&bad).await?, Some(0.0));
+
+    // Nor is one whose place its predecessor takes again.
+    let other = files.put_again("catalog")?;
+    shop.ask_to_swap().await?;
+    let on_trial = async || Ok((share(&other).await? == Some(0.1)).then_some(()));
+    eventually("it is on trial", PATIENCE, on_trial).await?;
+    files.put("catalog", &good)?;
+    shop.ask_to_swap().await?;
+    let is_over = async || Ok((share(&sha256(&good)).await? == Some(1.0)).then_some(()));
+    eventually("it is no longer on trial", PATIENCE, is_over).await?;
+    assert_eq!(shop.swaps("catalog", "refused").await?, 0);
+
     // One that does as well serves alone once it has answered often enough.
-    let better = files.put("catalog", &[&good[..], &[0, 2, 1, 9]].concat())?;
+    let better = files.put_again("catalog")?;
     shop.ask_to_swap().await?;
     eventually("it serves", PATIENCE, async || {
         anybody.get("/api/catalog/flowers?limit=5").await?.expect(200)?;

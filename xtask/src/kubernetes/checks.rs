@@ -12,6 +12,9 @@ use super::arrows;
 use super::rendering::{Pod, Rendering, fields, list, selects, text, title};
 use crate::checkout::Checkout;
 
+/// What is deployed is what this checkout releases.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 const NAMESPACE: &str = "flower-shop";
 /// Whose names are the cluster's, not a namespace's.
 const OF_THE_CLUSTER: [&str; 1] = ["Namespace"];
@@ -288,10 +291,15 @@ fn closed(pod: &Pod) -> Vec<String> {
                 demand(given, &format!("has no {resource} in its {bound}"));
             }
         }
-        let (_, tag) = text(&container["image"]).rsplit_once(':').unwrap_or_default();
+        let (name, tag) = text(&container["image"]).rsplit_once(':').unwrap_or_default();
         demand(
             !tag.is_empty() && tag != "latest",
             "has an image without a version",
+        );
+        let is_ours = name.contains("flower-shop-");
+        demand(
+            !is_ours || tag == VERSION,
+            &format!("has an image that is not of {VERSION}"),
         );
     }
     findings

@@ -150,7 +150,7 @@ impl Artefact {
     pub(super) fn component(service: &Service, registry: &str) -> Self {
         Self {
             name: service.name.clone(),
-            repository: format!("{registry}/{}", service.name),
+            repository: format!("{registry}/flower-shop-{}", service.name),
             kind: Kind::Component,
             sboms: service.components.iter().map(|name| sbom::path(name)).collect(),
         }
@@ -162,7 +162,7 @@ impl Artefact {
         let inside = inside.iter().map(String::as_str).chain([sbom::PROGRAM]);
         Self {
             name: image.name.clone(),
-            repository: format!("{registry}/{}", image.name),
+            repository: format!("{registry}/flower-shop-{}", image.name),
             kind: Kind::Image,
             sboms: inside.map(sbom::path).collect(),
         }
@@ -319,12 +319,12 @@ mod tests {
         };
         let commands = spelled_all(&Artefact::component(&payment, "r.example/shop"), None);
         let attest = "cosign attest --yes --type cyclonedx --predicate target/sbom";
-        let digest = "r.example/shop/payment@sha256:DIGEST";
+        let digest = "r.example/shop/flower-shop-payment@sha256:DIGEST";
         assert_eq!(
             commands,
             [
                 format!(
-                    "spin registry push --from target/manifests/payment.toml r.example/shop/payment:{VERSION}"
+                    "spin registry push --from target/manifests/payment.toml r.example/shop/flower-shop-payment:{VERSION}"
                 ),
                 format!("cosign sign --yes {digest}"),
                 format!("{attest}/payment.cdx.json {digest}"),
@@ -337,13 +337,13 @@ mod tests {
     fn an_image_is_built_and_pushed_in_one_go_and_a_key_signs_it() {
         let image = Artefact::image(&image("bridge", false), &[], "r.example/shop");
         let commands = spelled_all(&image, Some("my key"));
-        let digest = "r.example/shop/bridge@sha256:DIGEST";
+        let digest = "r.example/shop/flower-shop-bridge@sha256:DIGEST";
         assert_eq!(
             commands,
             [
                 format!(
                     "docker buildx build --push --file deploy/bridge.Dockerfile --sbom=true --provenance=mode=max \
-                     --metadata-file target/images/bridge.json --tag r.example/shop/bridge:{VERSION} ."
+                     --metadata-file target/images/bridge.json --tag r.example/shop/flower-shop-bridge:{VERSION} ."
                 ),
                 format!("cosign sign --yes --key 'my key' {digest}"),
                 format!(
@@ -360,8 +360,9 @@ mod tests {
         let bridge = Artefact::image(&image("bridge", false), &components, "r.example/shop");
         let host = Artefact::image(&image("host", true), &components, "r.example/shop");
         let push = spelled(&host.push(&[bridge.base(DIGEST)]));
-        let base =
-            format!("--build-context flower-shop-bridge=docker-image://r.example/shop/bridge@{DIGEST} --tag");
+        let base = format!(
+            "--build-context flower-shop-bridge=docker-image://r.example/shop/flower-shop-bridge@{DIGEST} --tag"
+        );
         assert!(push.contains(&base), "{push}");
         let sboms = ["auth", "gateway", "host-bridge"].map(sbom::path);
         assert_eq!(host.sboms, sboms);

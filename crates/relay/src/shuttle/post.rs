@@ -43,10 +43,15 @@ impl Services {
         own_bases: &BTreeMap<String, String>,
         key: SigningKey,
     ) -> Result<Self, String> {
-        let base = address(base)?;
+        let base = address("events url", base)?;
         let own_bases = own_bases
             .iter()
-            .map(|(service, base)| Ok((service.clone(), address(base)?)))
+            .map(|(service, base)| {
+                Ok((
+                    service.clone(),
+                    address(&format!("service url of {service}"), base)?,
+                ))
+            })
             .collect::<Result<_, String>>()?;
         let own_bases = Arc::new(own_bases);
         let mut connector = HttpConnector::new();
@@ -133,13 +138,13 @@ impl Services {
 }
 
 /// An `http` address, without a slash at its end.
-fn address(base: &str) -> Result<String, String> {
+fn address(what: &str, base: &str) -> Result<String, String> {
     let base = base.trim_end_matches('/').to_owned();
     let uri: Uri = base
         .parse()
-        .map_err(|error| format!("events url {base:?}: {error}"))?;
+        .map_err(|error| format!("{what} {base:?}: {error}"))?;
     if uri.scheme_str() != Some("http") || uri.authority().is_none() || uri.query().is_some() {
-        return Err(format!("events url {base:?} is not of the form http://host:port"));
+        return Err(format!("{what} {base:?} is not of the form http://host:port"));
     }
     Ok(base)
 }
