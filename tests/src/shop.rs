@@ -524,7 +524,10 @@ impl Shop {
     }
 
     /// A port that none of this shop's processes has, whether it runs or not.
-    fn another_port(&self) -> Result<u16> {
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn another_port(&self) -> Result<u16> {
         loop {
             let port = free_port()?;
             let mut hosts = self.hosts.iter().flat_map(|host| [host.port, host.metrics]);
@@ -888,9 +891,10 @@ impl Shop {
 
 /// The hosts of a topology, each with ports of its own.
 fn hosts(topology: Topology) -> Result<Vec<Host>> {
-    let mut ports = free_ports::<12>()?.into_iter();
-    let mut port = || ports.next().context("too many hosts");
-    let hosts = topology.hosts().into_iter().map(|(name, manifest)| {
+    let hosts = topology.hosts();
+    let mut ports = draw(2 * hosts.len())?.into_iter();
+    let mut port = || ports.next().context("too few ports");
+    let hosts = hosts.into_iter().map(|(name, manifest)| {
         Ok(Host {
             name,
             manifest,
@@ -970,12 +974,14 @@ pub fn free_port() -> Result<u16> {
 /// # Errors
 /// If there are not so many.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    draw(N)?.try_into().ok().context("too few ports")
+}
+
+fn draw(count: usize) -> Result<Vec<u16>> {
     let mut held = Vec::new();
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+    for _ in 0..count {
+        held.push(TcpListener::bind("127.0.0.1:0")?);
     }
-    Ok(ports)
+    let ports = held.iter().map(|listener| Ok(listener.local_addr()?.port()));
+    ports.collect()
 }

@@ -4,7 +4,7 @@
 use crate::alone;
 use anyhow::{Context, Result, ensure};
 use redis::aio::MultiplexedConnection;
-use shop_tests::shop::free_port;
+use shop_tests::shop::free_ports;
 use shop_tests::{Shop, eventually};
 use std::path::Path;
 use std::process::Stdio;
@@ -22,16 +22,11 @@ struct Node {
 
 impl Node {
     async fn start(folder: &Path) -> Result<Self> {
-        let port = free_port()?;
+        let [port, bus] = free_ports()?;
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
-            .args([
-                "--cluster-enabled",
-                "yes",
-                "--cluster-port",
-                &free_port()?.to_string(),
-            ])
+            .args(["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()])
             .arg("--dir")
             .arg(folder)
             .stdin(Stdio::null())

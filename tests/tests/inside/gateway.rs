@@ -5,7 +5,6 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shop_tests::proxy::{Mood, Proxy};
-use shop_tests::shop::free_port;
 use shop_tests::{Actor, Answer, Shop, eventually};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
@@ -282,9 +281,9 @@ async fn a_redis_that_asks_who_is_there_is_told() -> Result<()> {
 
 /// A shop whose payment service stands behind a proxy of its own.
 async fn shop_with_payment_behind_a_proxy() -> Result<(Shop, Proxy)> {
-    let own = format!("127.0.0.1:{}", free_port()?);
-    let proxy = Proxy::to(own.clone()).await?;
     let mut shop = Shop::prepare_linked().await?;
+    let own = format!("127.0.0.1:{}", shop.another_port()?);
+    let proxy = Proxy::to(own.clone()).await?;
     let mut arguments = variables(&[
         ("payment_url", &format!("http://{}", proxy.address)),
         ("payment_timeout_seconds", "1"),
