@@ -109,6 +109,12 @@ async fn a_cancelled_order_stays_cancelled_and_gives_back_what_it_took() -> Resu
     let order_id = id_of(&order)?;
     user.await_status(&order_id, "payment_failed").await?;
     await_stock(&user, &rose, 6).await?;
+    let path = format!("/api/orders/{order_id}/history");
+    eventually("the order knows of its reservation", PATIENCE, async || {
+        let history = user.get(&path).await?.expect(200)?;
+        Ok((history["notes"][0]["note"] == "stock_reserved").then_some(()))
+    })
+    .await?;
     anybody()?
         .register()
         .await?
