@@ -14,9 +14,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/shop/target \
     cargo xtask components \
     && cargo xtask manifests \
-    && mkdir -p /built/target/wasm32-wasip2/wasm \
-    && cp -r target/manifests /built/target/ \
-    && cp target/wasm32-wasip2/wasm/*.wasm /built/target/wasm32-wasip2/wasm/
+    && mkdir -p /built/target \
+    && cp -r target/manifests target/components /built/target/
 
 FROM ${BRIDGE}
 COPY --from=build /built /shop

@@ -239,12 +239,15 @@ fn show(report: &Report, colours: bool) {
 
 /// A row: which versions serve, and what became of swaps.
 fn version((component, versions): (&String, &Versions)) -> [String; 4] {
-    let shares = versions.shares.iter().map(|(sha256, share)| {
-        let digest: String = sha256.chars().take(SHORT_DIGEST).collect();
-        match *share < 1.0 {
-            true => format!("{digest} {:.0}%", share * 100.0),
-            false => digest,
+    let serving = versions.serving.iter().map(|version| {
+        let digest: String = version.sha256.chars().take(SHORT_DIGEST).collect();
+        let number = version.version.iter().map(String::as_str);
+        let mut words: Vec<&str> = number.chain([digest.as_str()]).collect();
+        let share = format!("{:.0}%", version.share * 100.0);
+        if version.share < 1.0 {
+            words.push(&share);
         }
+        words.join(" ")
     });
     let swaps = versions.swaps.iter().map(|(outcome, count)| {
         let outcome = outcome.replace('_', " ");
@@ -252,7 +255,7 @@ fn version((component, versions): (&String, &Versions)) -> [String; 4] {
     });
     [
         print::short(component, 40),
-        shares.collect::<Vec<_>>().join(", "),
+        serving.collect::<Vec<_>>().join(", "),
         print::age(versions.age_seconds),
         swaps.collect::<Vec<_>>().join(", "),
     ]

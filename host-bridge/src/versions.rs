@@ -7,12 +7,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What is known of one component.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Versions {
-    /// SHA-256 of each version's file, by which part of the requests it has.
-    pub(crate) shares: BTreeMap<String, f64>,
+    /// All that have requests, those with the most first.
+    pub(crate) serving: Vec<Serving>,
     /// For how long the version that serves has served: since the last swap, or the start.
     pub(crate) age_seconds: u64,
     /// How often a swap came to what: `done`, `refused`, `taken_back`.
     pub(crate) swaps: BTreeMap<String, f64>,
+}
+
+/// A version that has requests.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Serving {
+    /// Of its file, and of what was composed into it.
+    pub(crate) sha256: String,
+    /// As `1.4.2`; null if the file says nothing of it.
+    pub(crate) version: Option<String>,
+    /// Which part of the component's requests it has.
+    pub(crate) share: f64,
 }
 
 /// By component.
@@ -30,8 +41,12 @@ pub(crate) fn read(metrics: &str) -> ByComponent {
         match sample.name {
             "embedded_host_version" if sample.value > 0.0 => {
                 if let Some(sha256) = sample.label("sha256") {
-                    let shares = &mut versions.entry(component()).or_default().shares;
-                    shares.insert(sha256.to_owned(), sample.value);
+                    let number = sample.label("version").filter(|number| !number.is_empty());
+                    versions.entry(component()).or_default().serving.push(Serving {
+                        sha256: sha256.to_owned(),
+                        version: number.map(str::to_owned),
+                        share: sample.value,
+                    });
                 }
             }
             "embedded_host_version_since_seconds" => {
@@ -46,6 +61,9 @@ pub(crate) fn read(metrics: &str) -> ByComponent {
             }
             _ => {}
         }
+    }
+    for Versions { serving, .. } in versions.values_mut() {
+        serving.sort_by(|one, other| other.share.total_cmp(&one.share));
     }
     versions
 }
@@ -83,9 +101,9 @@ mod tests {
             r#"
 # TYPE embedded_host_version gauge
 embedded_host_version{component="auth",sha256="aa"} 1
-embedded_host_version{component="ordering",sha256="bb"} 0.9
-embedded_host_version{component="ordering",sha256="cc"} 0.1
-embedded_host_version{component="ordering",sha256="dd"} 0
+embedded_host_version{component="ordering",sha256="cc",version="1.4.2"} 0.1
+embedded_host_version{component="ordering",sha256="bb",version=""} 0.9
+embedded_host_version{component="ordering",sha256="dd",version="1.4.1"} 0
 embedded_host_version_since_seconds{component="ordering"} 1000
 embedded_host_swaps_total{component="ordering",outcome="done"} 2
 embedded_host_swaps_total{component="ordering",outcome="refused"} 0
@@ -95,10 +113,15 @@ something else
         );
         let names: Vec<&str> = versions.keys().map(String::as_str).collect();
         assert_eq!(names, ["auth", "ordering"]);
-        assert_eq!(versions["auth"].shares, BTreeMap::from([("aa".to_owned(), 1.0)]));
+        let serving = |sha256: &str, version: Option<&str>, share| Serving {
+            sha256: sha256.to_owned(),
+            version: version.map(str::to_owned),
+            share,
+        };
+        assert_eq!(versions["auth"].serving, [serving("aa", None, 1.0)]);
         let ordering = &versions["ordering"];
-        let shares = [("bb".to_owned(), 0.9), ("cc".to_owned(), 0.1)];
-        assert_eq!(ordering.shares, BTreeMap::from(shares));
+        let both = [serving("bb", None, 0.9), serving("cc", Some("1.4.2"), 0.1)];
+        assert_eq!(ordering.serving, both);
         assert!(ordering.age_seconds > 1_000_000_000);
         assert_eq!(ordering.swaps, BTreeMap::from([("done".to_owned(), 2.0)]));
         assert_eq!(read(""), ByComponent::new());

@@ -3,12 +3,14 @@
 
 pub mod actors;
 pub mod collector;
+pub mod crowd;
 pub mod environment;
 pub mod events;
 pub mod eventually;
 pub mod mishaps;
 pub mod proxy;
 pub mod shop;
+pub mod spin;
 pub mod swappable;
 pub mod topology;
 

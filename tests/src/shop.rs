@@ -3,6 +3,7 @@
 
 use crate::environment::{root, variable};
 use crate::proxy::{Links, Proxy};
+use crate::spin;
 use crate::topology::Topology;
 use crate::{Actor, eventually};
 use anyhow::{Context, Result, ensure};
@@ -79,6 +80,14 @@ impl Host {
     fn runs(&mut self) -> bool {
         let process = self.process.as_mut();
         process.is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            spin::kill(process);
+        }
     }
 }
 
@@ -380,9 +389,15 @@ impl Shop {
         if self.hosts.get_mut(index).is_some_and(Host::runs) {
             return Ok(());
         }
-        let mut command = self.bridge()?;
-        command.arg("serve");
-        self.serve_with(&mut command, index)?;
+        let mut command = match spin::program() {
+            Some(program) => self.spin_up(&program, index)?,
+            None => {
+                let mut command = self.bridge()?;
+                command.arg("serve");
+                self.serve_with(&mut command, index)?;
+                command
+            }
+        };
         // Of two values for a variable the later counts.
         command.args(arguments);
         self.spawn_host(command, index)
@@ -403,7 +418,10 @@ impl Shop {
     /// # Errors
     /// If it does not become healthy.
     pub async fn start_up(&mut self, arguments: &[String]) -> Result<()> {
-        ensure!(self.topology == Topology::Together, "`up` is one process");
+        ensure!(
+            self.topology == Topology::Together && spin::program().is_none(),
+            "`up` is one process, with the embedded host in it"
+        );
         let mut command = self.bridge()?;
         command.arg("up");
         self.serve_with(&mut command, 0)?;
@@ -419,12 +437,27 @@ impl Shop {
     /// # Errors
     /// If it cannot be spawned.
     pub fn start_doomed(&mut self, point: &str) -> Result<()> {
-        ensure!(self.topology == Topology::Together, "`up` is one process");
+        ensure!(
+            self.topology == Topology::Together && spin::program().is_none(),
+            "`up` is one process, with the embedded host in it"
+        );
         let mut command = self.bridge()?;
         command.args(["--crash-at", point, "up", "--prune-interval", "1"]);
         self.serve_with(&mut command, 0)?;
         self.relay_with(&mut command)?;
         self.spawn_host(command, 0)
+    }
+
+    /// Spin in the place of an embedded host of this shop.
+    fn spin_up(&self, program: &Path, index: usize) -> Result<Command> {
+        let host = self.hosts.get(index).context("no such host")?;
+        let application = || root().join("spin.toml");
+        let manifest = host.manifest.clone().unwrap_or_else(application);
+        let state = self.folder.join(format!("{}.state", host.name));
+        let mut command = spin::up(program, &manifest, &state);
+        command.args(["--listen", &format!("127.0.0.1:{}", host.port)]);
+        command.args(["--variable", &format!("@{}", self.variables_file().display())]);
+        Ok(command)
     }
 
     /// What an embedded host of this shop is told.
@@ -915,14 +948,21 @@ impl Drop for Shop {
     }
 }
 
-/// Sends a signal to a process of ours.
+/// Sends a signal to a process of ours, and to all below it if it leads a group.
 ///
 /// # Errors
 /// If it is gone.
 pub async fn signal(child: &Child, name: &str) -> Result<()> {
-    let id = child.id().context("the process has ended")?.to_string();
-    let status = Command::new("kill").args(["-s", name, &id]).status().await?;
-    ensure!(status.success(), "kill -s {name} {id}: {status}");
+    let id = child.id().context("the process has ended")?;
+    let whom = match spin::group(child) {
+        Some(_) => format!("-{id}"),
+        None => id.to_string(),
+    };
+    let status = Command::new("kill")
+        .args(["-s", name, "--", &whom])
+        .status()
+        .await?;
+    ensure!(status.success(), "kill -s {name} {whom}: {status}");
     Ok(())
 }
 
@@ -932,7 +972,11 @@ async fn end(mut child: Child) -> Result<()> {
     let status = tokio::time::timeout(PATIENCE, child.wait())
         .await
         .context("does not drain")??;
-    ensure!(status.success(), "ended with {status}");
+    // Spin drains nothing.
+    ensure!(
+        status.success() || spin::program().is_some(),
+        "ended with {status}"
+    );
     Ok(())
 }
 

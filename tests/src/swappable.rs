@@ -27,6 +27,18 @@ impl Files {
     /// If the shop does not become healthy.
     pub async fn start(arguments: &[&str]) -> Result<(Shop, Self)> {
         let mut shop = Shop::prepare_in(Topology::Together).await?;
+        let files = Self::beside(&shop)?;
+        let mut all = vec![files.manifest()];
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        shop.start_up(&all).await?;
+        Ok((shop, files))
+    }
+
+    /// Copies of the components, and a manifest that names them, in the shop's folder.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn beside(shop: &Shop) -> Result<Self> {
         let folder = shop.folder().join("components");
         std::fs::create_dir_all(&folder)?;
         for component in COMPONENTS.into_iter().chain(["payment_provider"]) {
@@ -35,12 +47,15 @@ impl Files {
         }
         let manifest = std::fs::read_to_string(root().join("spin.toml"))?;
         let here = folder.to_str().context("no path")?;
-        let manifest = manifest.replace("target/wasm32-wasip2/wasm", here);
+        let manifest = manifest.replace("target/components", here);
         std::fs::write(folder.join("spin.toml"), manifest)?;
-        let mut all = vec![format!("--manifest={here}/spin.toml")];
-        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
-        shop.start_up(&all).await?;
-        Ok((shop, Self { folder }))
+        Ok(Self { folder })
+    }
+
+    /// What a host that is to serve them is told.
+    #[must_use]
+    pub fn manifest(&self) -> String {
+        format!("--manifest={}", self.folder.join("spin.toml").display())
     }
 
     /// The file of a component.
@@ -58,6 +73,17 @@ impl Files {
         std::fs::write(&aside, bytes)?;
         std::fs::rename(&aside, self.file(component))?;
         Ok(sha256(bytes))
+    }
+
+    /// Has a file with these bytes take the place of the version that serves, and waits until it does.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn swap(&self, shop: &Shop, component: &str, bytes: &[u8]) -> Result<()> {
+        let done = shop.swaps(component, "done").await?;
+        self.put(component, bytes)?;
+        shop.ask_to_swap().await?;
+        shop.await_swaps(component, "done", done + 1).await
     }
 
     /// The same code as another file, and what that is known by.
@@ -169,5 +195,5 @@ pub fn another(component: &str) -> Result<Vec<u8>> {
 }
 
 fn built() -> PathBuf {
-    root().join("target/wasm32-wasip2/wasm")
+    root().join("target/components")
 }

@@ -3,18 +3,27 @@
 //! The two may use different compilers and still share `target/`: a custom profile keeps its build scripts and
 //! procedural macros in a folder of its own (`target/wasm`), so neither build undoes the other.
 
+use std::borrow::Cow;
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use wasm_encoder::{ComponentSection as _, CustomSection};
 
-use crate::checkout::Checkout;
+use crate::checkout::{Checkout, create_folder};
 use crate::progress::Step;
 use crate::run::{Ran, Run};
 use crate::toolchain::{Wasm, cargo};
 
 /// Most of those minutes are wasmtime's.
 pub(crate) const HINT: &str = "the first time takes minutes";
+
+/// What a component says of itself, where `wasm-metadata` and the embedded host look for it: the version that all packages
+/// have.
+const VERSION: CustomSection<'_> = CustomSection {
+    name: Cow::Borrowed("version"),
+    data: Cow::Borrowed(env!("CARGO_PKG_VERSION").as_bytes()),
+};
 
 /// A folder of packages that are built to wasm, and what stands before a folder's name in its package's.
 type Packages = (&'static str, &'static str);
@@ -24,15 +33,39 @@ const GUESTS: Packages = ("tests/guests", "");
 /// `redis` and the like are other people's packages.
 const CONFORMANCE: Packages = ("tests/conformance", "conformance-");
 
-/// Builds every component to `target/wasm32-wasip2/wasm/*.wasm`.
+/// Builds every component to `target/components/*.wasm`.
 pub(crate) fn components(checkout: &Checkout) -> Result<()> {
-    wasm(checkout, "building the components", &[COMPONENTS])
+    wasm(checkout, "building the components", &[COMPONENTS])?;
+    hand_out(checkout)
 }
 
-/// Builds every component, and the guests that the embedded host is tested with, likewise.
+/// Builds every component likewise, and the guests that the embedded host is tested with to
+/// `target/wasm32-wasip2/wasm/*.wasm`.
 pub(crate) fn components_and_guests(checkout: &Checkout) -> Result<()> {
     let step = "building the components and the tests' guests";
-    wasm(checkout, step, &[COMPONENTS, GUESTS, CONFORMANCE])
+    wasm(checkout, step, &[COMPONENTS, GUESTS, CONFORMANCE])?;
+    hand_out(checkout)
+}
+
+/// Puts the components where the manifests look for them, each with its version in it. One that is there already is left
+/// alone, and another takes its place at once: a host that watches the files sees whole ones, and those that changed.
+fn hand_out(checkout: &Checkout) -> Result<()> {
+    let folder = checkout.components();
+    create_folder(&folder)?;
+    for package in folder_names(checkout, COMPONENTS.0)? {
+        let name = format!("{package}.wasm");
+        let built = checkout.wasm().join(&name);
+        let mut wasm = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        VERSION.append_to_component(&mut wasm);
+        let file = folder.join(&name);
+        if fs::read(&file).is_ok_and(|there| there == wasm) {
+            continue;
+        }
+        let aside = folder.join(format!("{name}.new"));
+        fs::write(&aside, wasm).with_context(|| format!("cannot write {}", aside.display()))?;
+        fs::rename(&aside, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// Builds what stands for the next release of two components, to `target/next-release/wasm32-wasip2/wasm/*.wasm`.

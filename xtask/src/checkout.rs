@@ -38,7 +38,13 @@ impl Checkout {
         self.root.join("target")
     }
 
+    /// Where `spin.toml` finds the application's components.
     pub(crate) fn components(&self) -> PathBuf {
+        self.target().join("components")
+    }
+
+    /// Where cargo leaves what it builds to wasm.
+    pub(crate) fn wasm(&self) -> PathBuf {
         self.target().join("wasm32-wasip2/wasm")
     }
 

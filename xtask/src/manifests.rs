@@ -163,14 +163,11 @@ mod tests {
         assert_eq!(ordering["trigger"]["http"][0]["route"].as_str(), Some("/..."));
         assert_eq!(
             ordering["component"]["ordering"]["source"].as_str(),
-            Some("../wasm32-wasip2/wasm/ordering.wasm")
+            Some("../components/ordering.wasm")
         );
         let payment = alone(&whole(), "payment").unwrap();
         let provider = &payment["component"]["payment"]["dependencies"]["shop:payment/provider"]["path"];
-        assert_eq!(
-            provider.as_str(),
-            Some("../wasm32-wasip2/wasm/payment_provider.wasm")
-        );
+        assert_eq!(provider.as_str(), Some("../components/payment_provider.wasm"));
     }
 
     #[test]

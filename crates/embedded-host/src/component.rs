@@ -18,8 +18,8 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::bodies::{Bodies, NoRoom, Room};
 use crate::config::{Canary, Config, Limits, OnWrite};
-use crate::engine::Digest;
 use crate::headers::{self, RouteHeaders};
+use crate::identity::Digest;
 use crate::life;
 use crate::meters::Meters;
 use crate::pool::{Class, Pool, Refusal};

@@ -1,11 +1,9 @@
 //! wasmtime, set up once: pooled memory for as many instances as all components may have together, compiled code
 //! kept between starts, and the clock that interrupts busy guests.
 
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component as Wasm, Linker};
 use wasmtime::{
     Cache, CacheConfig, Config as EngineConfig, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
@@ -15,6 +13,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use crate::compose::compose;
 use crate::dependencies::Dependency;
 use crate::error::StartError;
+use crate::identity::{self, Digest, Identity};
 use crate::imports::{self, Guest};
 
 /// A busy guest gives way to others this often.
@@ -45,8 +44,8 @@ pub(crate) fn start(totals: &Totals, cache_dir: Option<&Path>) -> Result<Engine,
     config
         .wasm_component_model_async(true)
         .epoch_interruption(true)
-        // A core for each component: at the start they are compiled side by side, and later a swap leaves the other cores
-        // to those who are served.
+        // A core for each component: at the start they are compiled side by side, and later a swap's own thread, which
+        // gives way to those who are served, does all of the work.
         .parallel_compilation(false)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(totals)));
     if let Some(folder) = cache_dir {
@@ -98,19 +97,9 @@ fn start_clock(engine: &Engine) -> Result<(), StartError> {
         .map_err(|error| StartError::Engine(error.to_string()))
 }
 
-/// SHA-256 of a component's file, or of what is composed of it and its dependencies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Digest([u8; 32]);
-
-impl fmt::Display for Digest {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
-    }
-}
-
 /// What a component's files hold.
 pub(crate) struct Code {
-    pub(crate) digest: Digest,
+    pub(crate) identity: Identity,
     bytes: Vec<u8>,
 }
 
@@ -122,9 +111,13 @@ pub(crate) fn read(name: &str, source: &Path, dependencies: &[Dependency]) -> Re
     };
     let bytes = std::fs::read(source)
         .map_err(|error| failed(format!("cannot read {}: {error}", source.display())))?;
+    let number = identity::number(&bytes);
     let bytes = compose(name, bytes, dependencies).map_err(failed)?;
-    let digest = Digest(Sha256::digest(&bytes).into());
-    Ok(Code { digest, bytes })
+    let digest = Digest::of(&bytes);
+    Ok(Code {
+        identity: Identity { digest, number },
+        bytes,
+    })
 }
 
 /// Compiles a component, or takes it from the cache, and checks that everything it imports is there. Blocks.

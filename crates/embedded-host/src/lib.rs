@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod grants;
 mod headers;
+mod identity;
 mod imports;
 mod lane;
 mod life;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use wasmtime::Engine;
 
 use crate::config::Config;
@@ -17,6 +18,10 @@ use crate::manifest::ComponentEntry;
 use crate::meters::Meters;
 use crate::pool::Pool;
 use crate::version::Version;
+
+/// The highest of nice values.
+#[cfg(target_os = "linux")]
+const LOWEST_PRIORITY: i32 = 19;
 
 /// What versions of all components are made with.
 pub(crate) struct Loader {
@@ -33,6 +38,15 @@ pub(crate) struct Recipe {
     dependencies: Vec<Dependency>,
     surroundings: Arc<Surroundings>,
     meters: Arc<Meters>,
+}
+
+/// Who waits while a component is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Everybody: nothing serves before.
+    Start,
+    /// Nobody: another version serves, and its requests go first.
+    Swap,
 }
 
 impl Recipe {
@@ -94,12 +108,20 @@ impl Loader {
     ///
     /// # Errors
     /// What is wrong with it, on one line.
-    pub(crate) async fn compile(&self, name: &str, code: Code) -> Result<Version, StartError> {
+    pub(crate) async fn compile(
+        &self,
+        name: &str,
+        code: Code,
+        urgency: Urgency,
+    ) -> Result<Version, StartError> {
         let recipe = self.recipe(name)?.clone();
         let (engine, component, source) = (self.engine.clone(), name.to_owned(), recipe.source);
-        let digest = code.digest;
+        let identity = code.identity.clone();
         let compile = move || engine::compile(&engine, &component, &source, &code);
-        let wasm = in_background(name, compile).await?;
+        let wasm = match urgency {
+            Urgency::Start => in_background(name, compile).await?,
+            Urgency::Swap => in_spare_time(name, compile).await?,
+        };
         let pool = Pool::new(
             wasm,
             recipe.surroundings,
@@ -107,7 +129,7 @@ impl Loader {
             &self.config,
             recipe.meters,
         );
-        Ok(Version { digest, pool })
+        Ok(Version { identity, pool })
     }
 
     fn recipe(&self, name: &str) -> Result<&Recipe, StartError> {
@@ -124,9 +146,57 @@ async fn in_background<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(failed(name, format!("loading it failed: {error}"))))
 }
 
+/// The same on a thread that gets what all others leave of the processors. It is one of its own, for a thread that has
+/// given way is not allowed back.
+async fn in_spare_time<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let (sender, done) = oneshot::channel();
+    let compiler = std::thread::Builder::new().name("swap-compiler".to_owned());
+    let started = compiler.spawn(move || {
+        give_way();
+        // Nobody may be waiting any more.
+        let _ = sender.send(work());
+    });
+    started.map_err(|error| failed(name, format!("no thread to compile it on: {error}")))?;
+    done.await
+        .unwrap_or_else(|_| Err(failed(name, "compiling it panicked".to_owned())))
+}
+
+/// Gives this thread the lowest priority. That is Linux' way to read `setpriority(2)`; elsewhere it would be the whole
+/// process that gives way, so nothing does.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
+        tracing::debug!(%error, "compiling at the usual priority");
+    }
+}
+
 fn failed(name: &str, reason: String) -> StartError {
     StartError::Component {
         component: name.to_owned(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn spare_time_is_what_others_leave_and_those_who_wait_for_it_keep_their_priority() {
+        let nice = || Ok(rustix::process::getpriority_process(None).unwrap());
+        let before = nice().unwrap();
+        assert_eq!(in_spare_time("any", nice).await.unwrap(), LOWEST_PRIORITY);
+        assert_eq!(nice().unwrap(), before);
+        assert_eq!(in_background("any", nice).await.unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn what_panics_in_spare_time_is_an_error() {
+        let failed = in_spare_time::<()>("any", || panic!("on purpose")).await;
+        assert!(failed.unwrap_err().to_string().contains("panicked"));
     }
 }

@@ -20,7 +20,7 @@ use crate::headers::RouteHeaders;
 use crate::imports::Surroundings;
 use crate::imports::http::{Client, Neighbours};
 use crate::imports::postgres::Pools;
-use crate::loader::{Loader, Recipe};
+use crate::loader::{Loader, Recipe, Urgency};
 use crate::manifest::{ComponentEntry, Manifest};
 use crate::meters::{self, Meters};
 use crate::pool::RESERVED_INSTANCES;
@@ -28,6 +28,10 @@ use crate::routes::Router;
 use crate::server::{Routes, Server, Target};
 use crate::variables::Variables;
 use crate::version;
+
+/// So many versions of each component have instances at the same time: one serves, and another is on trial or still
+/// answers what it had. Room for them costs addresses, not memory.
+const VERSIONS_AT_ONCE: u32 = 2;
 
 type Components = HashMap<String, Arc<Component>>;
 
@@ -140,16 +144,12 @@ fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartErr
     let components = u32::try_from(manifest.components.len()).unwrap_or(u32::MAX);
     let parts = manifest.components.values().map(ComponentEntry::parts);
     let parts_per_instance = parts.clone().max().unwrap_or(1);
+    let parts = parts.fold(0, u32::saturating_add);
     let each = config.limits.instances_per_component.max(1);
     let each = each.saturating_add(RESERVED_INSTANCES);
-    // While one version takes the place of another, both have their instances: of one component at a time, and of those
-    // on trial.
-    let twice = u32::try_from(config.canaries.len())
-        .unwrap_or(u32::MAX)
-        .saturating_add(1);
-    let parts = parts.fold(parts_per_instance.saturating_mul(twice), u32::saturating_add);
+    let each = each.saturating_mul(VERSIONS_AT_ONCE);
     let totals = Totals {
-        instances: each.saturating_mul(components.saturating_add(twice)),
+        instances: each.saturating_mul(components),
         parts: each.saturating_mul(parts),
         parts_per_instance,
         requests_per_instance: u32::try_from(config.reuse.max_concurrent_requests).unwrap_or(u32::MAX),
@@ -161,7 +161,8 @@ fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartErr
 /// Compiles all components side by side.
 async fn load(config: &Config, loader: &Loader) -> Result<Components, StartError> {
     let versions = loader.recipes().map(async |(name, recipe)| {
-        let version = loader.compile(name, loader.read(name).await?).await?;
+        let code = loader.read(name).await?;
+        let version = loader.compile(name, code, Urgency::Start).await?;
         let component = Component::new(name, version, config, Arc::clone(recipe.meters()));
         Ok((name.clone(), Arc::new(component)))
     });

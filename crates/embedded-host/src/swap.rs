@@ -11,6 +11,8 @@ use crate::Host;
 use crate::component::Component;
 use crate::config::Canary;
 use crate::error::SwapError;
+use crate::identity::Identity;
+use crate::loader::Urgency;
 use crate::version::Stance;
 
 /// How often files are looked at.
@@ -60,7 +62,10 @@ impl Host {
 
     async fn swap_component(&self, name: &str, component: &Component) -> Result<Swap, String> {
         let code = self.loader.read(name).await.map_err(|error| error.to_string())?;
-        let sha256 = code.digest;
+        let Identity {
+            digest: sha256,
+            number: version,
+        } = code.identity.clone();
         match component.stance(sha256) {
             Stance::Known => return Ok(Swap::Unchanged),
             Stance::TrialEnded => {
@@ -69,18 +74,18 @@ impl Host {
             }
             Stance::New => {}
         }
-        let next = self.loader.compile(name, code).await;
+        let next = self.loader.compile(name, code, Urgency::Swap).await;
         let next = next.map_err(|error| error.to_string())?;
         let canary = self.canaries.get(name).copied();
         component.swap(next, &self.probe_path, canary).await?;
         if let Some(Canary { share, .. }) = canary {
             tracing::info!(
-                component = name, serves = %component.digest(), tried = %sha256, share,
+                component = name, serves = %component.digest(), tried = %sha256, version, share,
                 "another version is on trial"
             );
             return Ok(Swap::Trial);
         }
-        tracing::info!(component = name, %sha256, "another version serves");
+        tracing::info!(component = name, %sha256, version, "another version serves");
         Ok(Swap::Done)
     }
 

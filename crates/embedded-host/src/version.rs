@@ -11,13 +11,13 @@ use std::time::SystemTime;
 use metrics::{Counter, Gauge};
 
 use crate::config::Canary;
-use crate::engine::Digest;
+use crate::identity::{Digest, Identity};
 use crate::pool::{Pool, Refusal};
 use crate::trial::{Side, Trial, Verdict};
 
 /// A component's file, ready to serve.
 pub(crate) struct Version {
-    pub(crate) digest: Digest,
+    pub(crate) identity: Identity,
     pub(crate) pool: Pool,
 }
 
@@ -118,26 +118,26 @@ impl Versions {
                 condemned: None,
             }),
         };
-        versions.show(versions.digest(), 1.0);
+        versions.show(&versions.current().version.identity, 1.0);
         versions.shows_since_now();
         versions
     }
 
     /// Of the one that serves.
     pub(crate) fn digest(&self) -> Digest {
-        self.current().version.digest
+        self.current().version.identity.digest
     }
 
     /// What to do about a file with this digest, which is what there is now. Back to what serves ends a trial.
     pub(crate) fn stance(&self, digest: Digest) -> Stance {
         let mut current = self.write();
-        if digest == current.version.digest {
+        if digest == current.version.identity.digest {
             return match self.stop_trial(&mut current) {
                 Some(_) => Stance::TrialEnded,
                 None => Stance::Known,
             };
         }
-        let on_trial = current.trial.as_ref().map(|(version, _)| version.digest);
+        let on_trial = current.trial.as_ref().map(|(version, _)| version.identity.digest);
         match [on_trial, current.condemned].contains(&Some(digest)) {
             true => Stance::Known,
             false => Stance::New,
@@ -169,8 +169,8 @@ impl Versions {
         current.condemned = None;
         match canary {
             Some(canary) => {
-                self.show(next.digest, canary.share);
-                self.show(current.version.digest, 1.0 - canary.share);
+                self.show(&next.identity, canary.share);
+                self.show(&current.version.identity, 1.0 - canary.share);
                 current.trial = Some((Arc::new(next), Arc::new(Trial::new(canary))));
             }
             None => self.serve(&mut current, Arc::new(next)),
@@ -195,12 +195,17 @@ impl Versions {
         let (its, others) = trial.counts();
         // The line first: whoever sees the counter finds it.
         if verdict == Verdict::Serves {
-            tracing::info!(component = %self.component, sha256 = %tried.digest, "another version serves: it did as well");
+            let Identity { digest, number } = &tried.identity;
+            tracing::info!(
+                component = %self.component, sha256 = %digest, version = number,
+                "another version serves: it did as well"
+            );
             self.serve(&mut current, tried);
         } else {
-            current.condemned = Some(tried.digest);
+            current.condemned = Some(tried.identity.digest);
             tracing::error!(
-                component = %self.component, serves = %current.version.digest, taken_back = %tried.digest,
+                component = %self.component, serves = %current.version.identity.digest,
+                taken_back = %tried.identity.digest,
                 errors = its.errors, answers = its.answers,
                 others_errors = others.errors, others_answers = others.answers,
                 "a version did worse and was taken back"
@@ -210,8 +215,8 @@ impl Versions {
     }
 
     fn serve(&self, current: &mut Current, next: Arc<Version>) {
-        self.show(current.version.digest, 0.0);
-        self.show(next.digest, 1.0);
+        self.show(&current.version.identity, 0.0);
+        self.show(&next.identity, 1.0);
         self.shows_since_now();
         self.swapped.increment(1);
         current.version = next;
@@ -220,8 +225,8 @@ impl Versions {
     /// Gives what was on trial.
     fn stop_trial(&self, current: &mut Current) -> Option<Arc<Version>> {
         let (tried, _) = current.trial.take()?;
-        self.show(tried.digest, 0.0);
-        self.show(current.version.digest, 1.0);
+        self.show(&tried.identity, 0.0);
+        self.show(&current.version.identity, 1.0);
         Some(tried)
     }
 
@@ -236,10 +241,12 @@ impl Versions {
         self.current.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show(&self, digest: Digest, share: f64) {
+    fn show(&self, identity: &Identity, share: f64) {
         metrics::gauge!(
             "embedded_host_version",
-            "component" => self.component.clone(), "sha256" => digest.to_string()
+            "component" => self.component.clone(),
+            "sha256" => identity.digest.to_string(),
+            "version" => identity.number.clone()
         )
         .set(share);
     }
@@ -254,7 +261,8 @@ impl Versions {
 pub(crate) fn describe() {
     metrics::describe_gauge!(
         "embedded_host_version",
-        "Which part of a component's requests the version with this SHA-256 has: 1 if it serves alone, 0 if it did before"
+        "Which part of a component's requests the version with this SHA-256 (and this number, if it says one) has: 1 if it \
+         serves alone, 0 if it did before"
     );
     metrics::describe_gauge!(
         "embedded_host_version_since_seconds",

@@ -173,10 +173,10 @@ fn spin_watch_sees_every_file_that_goes_into_a_component() -> Result<()> {
         })
     };
     // What cargo wrote down when it built them.
-    let folder = variable("SHOP_TEST_COMPONENTS")?;
+    let folder = root().join("target/wasm32-wasip2/wasm");
     let here = format!(" {}/", root().display().to_string().replace(' ', "\\ "));
     for component in COMPONENTS.into_iter().chain(["payment_provider"]) {
-        let path = Path::new(&folder).join(format!("{component}.d"));
+        let path = folder.join(format!("{component}.d"));
         let read = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let files: Vec<&str> = read.split(&here).skip(1).map(str::trim).collect();
         ensure!(

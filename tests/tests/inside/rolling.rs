@@ -2,17 +2,14 @@
 
 use crate::alone;
 use anyhow::{Context, Result, ensure};
-use futures::future::try_join_all;
+use shop_tests::crowd::Crowd;
 use shop_tests::environment::root;
 use shop_tests::swappable::Files;
-use shop_tests::{Actor, Shop, eventually};
+use shop_tests::{Shop, eventually};
 use std::time::Duration;
-use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const CLIENTS: usize = 3;
-/// Between two orders of a client: what is held up must be able to catch up.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// What the next release's migrations might add: nothing that is there changes, so that old components go on.
 const EXPANSION: &str = "
@@ -27,37 +24,19 @@ const EXPANSION: &str = "
     alter table auth.users add column locale text;
     create table ordering.gift_cards (id uuid primary key, order_id uuid not null references ordering.orders (id))";
 
-/// Orders until it is told to stop. Gives the orders.
-async fn order_on(user: Actor, rose: String, mut stop: watch::Receiver<bool>) -> Result<Vec<String>> {
-    let mut orders = Vec::new();
-    while !*stop.borrow_and_update() {
-        let order = user.order(&rose, 1).await?.expect(201)?;
-        orders.push(order["id"].as_str().context("no id")?.to_owned());
-        tokio::time::sleep(PAUSE).await;
-    }
-    Ok(orders)
-}
-
 /// The file of a component, below `target`.
 fn built(folder: &str, component: &str) -> Result<Vec<u8>> {
-    let file = root().join(format!("target/{folder}/wasm/{component}.wasm"));
+    let file = root().join(format!("target/{folder}/{component}.wasm"));
     std::fs::read(&file).with_context(|| file.display().to_string())
 }
 
 fn old(component: &str) -> Result<Vec<u8>> {
-    built("wasm32-wasip2", component)
+    built("components", component)
 }
 
 /// That of the next release.
 fn next(component: &str) -> Result<Vec<u8>> {
-    built("next-release/wasm32-wasip2", component)
-}
-
-async fn swap(shop: &Shop, files: &Files, component: &str, bytes: &[u8]) -> Result<()> {
-    let done = shop.swaps(component, "done").await?;
-    files.put(component, bytes)?;
-    shop.ask_to_swap().await?;
-    shop.await_swaps(component, "done", done + 1).await
+    built("next-release/wasm32-wasip2/wasm", component)
 }
 
 /// Waits until every order that there is now has shipped.
@@ -84,12 +63,7 @@ async fn new_versions_roll_out_beside_old_ones_and_back_and_nothing_is_lost() ->
         .await?;
     let first = anybody.register().await?;
     first.order_once_known(&rose, "pm_card_visa").await?;
-    let (stop, stopped) = watch::channel(false);
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        let user = anybody.register().await?;
-        clients.push(tokio::spawn(order_on(user, rose.clone(), stopped.clone())));
-    }
+    let crowd = Crowd::come(&anybody, &rose, CLIENTS).await?;
 
     // The schema first, while all components are old.
     let database = shop.database().await?;
@@ -100,7 +74,7 @@ async fn new_versions_roll_out_beside_old_ones_and_back_and_nothing_is_lost() ->
     all_shipped(&shop).await?;
 
     // A producer before its consumer: what it tells waits.
-    swap(&shop, &files, "payment", &next("payment")?).await?;
+    files.swap(&shop, "payment", &next("payment")?).await?;
     eventually("an event of a newer version waits", PATIENCE, async || {
         let log = shop.whole_log("host")?;
         Ok(log.contains("event of a newer version waits").then_some(()))
@@ -108,21 +82,18 @@ async fn new_versions_roll_out_beside_old_ones_and_back_and_nothing_is_lost() ->
     .await?;
     let waiting = "select count(*) from ordering.orders where status = 'created'";
     ensure!(shop.count(waiting).await? > 0, "nothing waits");
-    swap(&shop, &files, "ordering", &next("ordering")?).await?;
+    files.swap(&shop, "ordering", &next("ordering")?).await?;
     all_shipped(&shop).await?;
     let newer = "select count(*) from payment.outbox_messages
         where event_type = 'PaymentCompleted' and payload -> 'data' ->> 'receipt' is not null";
     ensure!(shop.count(newer).await? > 0, "nobody told of a receipt");
 
     // And back: the producer first; once all that it told is handled, the consumer.
-    swap(&shop, &files, "payment", &old("payment")?).await?;
+    files.swap(&shop, "payment", &old("payment")?).await?;
     all_shipped(&shop).await?;
-    swap(&shop, &files, "ordering", &old("ordering")?).await?;
+    files.swap(&shop, "ordering", &old("ordering")?).await?;
 
-    stop.send(true)?;
-    let orders = try_join_all(clients).await?;
-    let orders = orders.into_iter().collect::<Result<Vec<_>>>()?.concat();
-    ensure!(orders.len() > CLIENTS, "only {} orders were placed", orders.len());
+    let orders = crowd.go().await?;
     shop.await_shipped(&orders).await?;
     shop.expect_clean_audit().await?;
     assert_eq!(shop.count("select count(*) from bridge.dead_letters").await?, 0);

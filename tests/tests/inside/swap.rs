@@ -1,39 +1,21 @@
 //! New versions of components take the place of those that serve, while clients shop.
 
 use crate::alone;
-use anyhow::{Context, Result, ensure};
-use futures::future::try_join_all;
+use anyhow::{Result, ensure};
 use serde_json::json;
+use shop_tests::crowd::Crowd;
 use shop_tests::environment::root;
+use shop_tests::eventually;
 use shop_tests::swappable::{COMPONENTS, Files, sha256};
-use shop_tests::{Actor, eventually};
 use std::time::Duration;
-use tokio::sync::watch;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often each component is swapped while clients shop.
 const ROUNDS: u64 = 3;
 
-/// Between two orders of a client, which leaves something of the machine for the compiler.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// Clients that shop at the same time.
 const CLIENTS: usize = 4;
-
-/// Shops until it is told to stop; every answer has to be as without any swap. Gives how many orders there are.
-async fn shop_on(user: Actor, rose: String, mut stop: watch::Receiver<bool>) -> Result<Vec<String>> {
-    let mut orders = Vec::new();
-    while !*stop.borrow_and_update() {
-        tokio::time::sleep(PAUSE).await;
-        let order = user.order(&rose, 1).await?.expect(201)?;
-        orders.push(order["id"].as_str().context("no id")?.to_owned());
-        user.get("/api/catalog/flowers?limit=5").await?.expect(200)?;
-        user.get("/api/orders?limit=5").await?.expect(200)?;
-        user.get("/api/auth/me").await?.expect(200)?;
-    }
-    Ok(orders)
-}
 
 #[tokio::test]
 async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result<()> {
@@ -47,12 +29,7 @@ async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result
         .await?;
     let first = anybody.register().await?;
     first.order_once_known(&rose, "pm_card_visa").await?;
-    let (stop, stopped) = watch::channel(false);
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        let user = anybody.register().await?;
-        clients.push(tokio::spawn(shop_on(user, rose.clone(), stopped.clone())));
-    }
+    let crowd = Crowd::come(&anybody, &rose, CLIENTS).await?;
     for round in 0..ROUNDS {
         for component in COMPONENTS {
             let sha256 = files.put_again(component)?;
@@ -64,14 +41,7 @@ async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result
             }
         }
     }
-    stop.send(true)?;
-    let orders = try_join_all(clients).await?;
-    let orders = orders.into_iter().collect::<Result<Vec<_>>>()?.concat();
-    ensure!(
-        orders.len() > CLIENTS,
-        "only {} orders were placed meanwhile",
-        orders.len()
-    );
+    let orders = crowd.go().await?;
     shop.await_shipped(&orders).await?;
     shop.expect_clean_audit().await?;
     let dead = "select count(*) from bridge.dead_letters";
@@ -196,11 +166,44 @@ async fn a_version_on_trial_that_does_worse_is_taken_back_and_one_that_does_as_w
     let output = shop.operate(&status).await?;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let catalog = &report["versions"]["catalog"];
-    assert_eq!(catalog["shares"], json!({ better: 1.0 }));
+    let serving = json!([{"sha256": better, "version": env!("CARGO_PKG_VERSION"), "share": 1.0}]);
+    assert_eq!(catalog["serving"], serving);
     assert_eq!(catalog["swaps"], json!({"done": 1.0, "taken_back": 1.0}));
     assert!(
         catalog["age_seconds"].as_u64().is_some_and(|age| age < 60),
         "{catalog}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_version_on_trial_that_never_answers_is_taken_back() -> Result<()> {
+    let _alone = alone().await;
+    let arguments = ["--canary=catalog=0.5", "--variable=catalog_timeout_seconds=1"];
+    let (shop, files) = Files::start(&arguments).await?;
+    let anybody = shop.anonymous()?;
+    let good = sha256(&std::fs::read(files.file("catalog"))?);
+    let turncoat = std::fs::read(root().join("target/wasm32-wasip2/wasm/turncoat.wasm"))?;
+    let bad = files.put("catalog", &turncoat)?;
+    shop.ask_to_swap().await?;
+    let labels = [("component", "catalog"), ("sha256", bad.as_str())];
+    eventually("it is on trial", PATIENCE, async || {
+        let share = shop.sample("embedded_host_version", &labels).await?;
+        Ok((share == Some(0.5)).then_some(()))
+    })
+    .await?;
+    // The catalog finds nothing of that name, the other never answers, and the gateway waits no longer than a second.
+    let mut late = 0;
+    while shop.swaps("catalog", "taken_back").await? == 0 {
+        let answer = anybody.get("/api/catalog/flowers?search=hang").await?;
+        late += u32::from(answer.status.is_server_error());
+        ensure!(late < 10, "it goes on keeping clients waiting");
+    }
+    ensure!(late >= 3, "{late} were enough");
+    shop.await_version("catalog", &good).await?;
+    anybody
+        .get("/api/catalog/flowers?search=hang")
+        .await?
+        .expect(200)?;
     Ok(())
 }
