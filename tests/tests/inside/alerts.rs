@@ -8,6 +8,7 @@ use serde_json::Value;
 use shop_tests::environment::root;
 use shop_tests::proxy::{Mood, Proxy};
 use shop_tests::shop::{free_port, free_ports};
+use shop_tests::swappable::Files;
 use shop_tests::{Actor, Shop, eventually};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -247,7 +248,9 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
         ["--requests-per-component", "4"],
         ["--postgres-connections", "2"],
     ];
-    let tight: Vec<String> = tight.concat().into_iter().map(str::to_owned).collect();
+    let mut tight: Vec<String> = tight.concat().into_iter().map(str::to_owned).collect();
+    let files = Files::beside(&shop)?;
+    tight.push(files.manifest());
     shop.start_host_with(&tight).await?;
     shop.start_relay(&[]).await?;
     let user = shop.anonymous()?.register().await?;
@@ -267,6 +270,11 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     prometheus
         .expect_during(asked, &["SpansLost", "DeadLetters", "OutboxRowsParked"])
         .await?;
+
+    // A component's file that is none.
+    files.put("catalog", b"no wasm")?;
+    shop.ask_to_swap().await?;
+    prometheus.expect(&["VersionRefused"]).await?;
 
     // A broker that is away.
     links.rabbitmq.behave(Mood::Cut);
@@ -311,7 +319,7 @@ async fn each_alert_fires_when_its_fault_is_caused() -> Result<()> {
     let all = rules()?.len();
     assert_eq!(
         all,
-        3 + 2 + 1 + wanted.len() + 2,
+        3 + 1 + 2 + 1 + wanted.len() + 2,
         "an alert was added whose fault nobody causes here"
     );
     Ok(())
