@@ -1,5 +1,5 @@
-//! Programs in Python: each is installed into a folder of its own under `.shop/`, in the versions that its file of pins
-//! names.
+//! Programs in Python: each is installed into a folder of its own under `.shop/`, in the versions and the very files that
+//! its file of pins names.
 
 use std::fs;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub(crate) struct Tools {
     pub(crate) title: &'static str,
     /// Their folder under `.shop/`.
     pub(crate) folder: &'static str,
-    /// Where their versions are pinned.
+    /// Where their versions are pinned, with the hashes of their files.
     pub(crate) pins: &'static str,
 }
 
@@ -66,6 +66,7 @@ impl Tools {
             "install",
             "--no-input",
             "--disable-pip-version-check",
+            "--require-hashes",
             "--requirement",
         ])
         .arg(&pins);
