@@ -138,7 +138,8 @@ pub(crate) struct Comparison {
     pub(crate) worse: Vec<String>,
 }
 
-/// Compares what was measured now with what was measured `before`. Of parts that were not measured now, nothing is said.
+/// Compares what was measured now with what was measured `before`. Of parts that were not measured now, nothing is said;
+/// a ratio that a part no longer has counts as worse, for nobody knows.
 pub(crate) fn compare(before: &[OfPart], now: &[OfPart]) -> Comparison {
     let mut table = Table::new(&["part", "ratio", "before", "now", "better", "change", ""]);
     let mut worse = Vec::new();
@@ -171,6 +172,7 @@ pub(crate) fn compare(before: &[OfPart], now: &[OfPart]) -> Comparison {
             ]);
         }
         for earlier in gone {
+            worse.push(format!("{} (gone)", earlier.name));
             table.row([
                 part.name(),
                 earlier.name.clone(),
@@ -178,14 +180,15 @@ pub(crate) fn compare(before: &[OfPart], now: &[OfPart]) -> Comparison {
                 String::new(),
                 earlier.better.name().to_owned(),
                 String::new(),
-                "gone".to_owned(),
+                "**gone**".to_owned(),
             ]);
         }
     }
     let text = format!(
         "## Compared\n\nThe median of the rounds, and the lowest to the highest of them. **Worse** is a ratio whose median \
          got worse by more than {:.0} %, and each of whose rounds is worse than all were before; of a single round, one \
-         that got worse by more than {:.0} %.\n\n{}",
+         that got worse by more than {:.0} %. **Gone** is a ratio that its part no longer has, which nobody guards any \
+         more: that fails, too.\n\n{}",
         TOLERANCE * 100.0,
         TOLERANCE_OF_ONE_ROUND * 100.0,
         table.render(),
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_or_gone_is_told_and_what_was_not_measured_is_not() {
+    fn what_is_gone_is_worse_what_is_new_is_told_and_what_was_not_measured_is_not() {
         let of = |part, name: &str| OfPart {
             part,
             ratios: vec![Ratio::new(name, Better::Higher, &[1.0, 1.0])],
@@ -309,10 +312,10 @@ mod tests {
         assert!(
             compared
                 .text
-                .contains("| twin | old | 1.00 (1.00 to 1.00) |  | higher |  | gone |")
+                .contains("| twin | old | 1.00 (1.00 to 1.00) |  | higher |  | **gone** |")
         );
         assert!(!compared.text.contains("relayed"));
-        assert!(compared.worse.is_empty());
+        assert_eq!(compared.worse, ["old (gone)"]);
     }
 
     #[test]
