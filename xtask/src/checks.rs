@@ -42,7 +42,7 @@ pub(crate) struct Test {
     #[arg(long, value_enum, conflicts_with = "against")]
     topology: Option<Topology>,
 
-    /// Run the conformance tests, and only those, in the `spin` on PATH instead of the embedded host
+    /// Only what holds in Spin as well, with the `spin` on PATH in the place of the embedded host
     #[arg(long, conflicts_with = "against")]
     spin: bool,
 
@@ -57,6 +57,8 @@ pub(crate) struct Test {
 /// How a shop may be laid out besides all in one process.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Topology {
+    /// Everything in one process
+    Together,
     /// Each service a process of its own, found by URL, with a database of its own
     Split,
     /// Two hosts and two relays on the same stores
@@ -64,10 +66,14 @@ pub(crate) enum Topology {
 }
 
 impl Topology {
-    const ALL: [Self; 2] = [Self::Split, Self::Doubled];
+    /// Those that are tested besides, where nobody asks for one.
+    const OTHERS: [Self; 2] = [Self::Split, Self::Doubled];
+    /// Those that are tested in Spin, likewise.
+    const SPINS: [Self; 2] = [Self::Together, Self::Split];
 
     fn name(self) -> &'static str {
         match self {
+            Self::Together => "together",
             Self::Split => "split",
             Self::Doubled => "doubled",
         }
@@ -77,6 +83,8 @@ impl Topology {
 /// The modules of `tests/tests/inside` whose tests hold in every topology: the rest looks into one process, or asks what
 /// no topology changes.
 const IN_EVERY_TOPOLOGY: [&str; 2] = ["chaos::", "faults::"];
+
+const NO_SPIN: &str = "there is no `spin` on PATH: https://spinframework.dev says how to install it";
 
 /// How long a shop of six hosts may take to end in order.
 const CLOSE_LIMIT: Duration = Duration::from_secs(120);
@@ -125,6 +133,8 @@ struct Ground<'a> {
     servers: Servers,
     /// The shop that the black-box tests visit.
     bridge: Option<Process>,
+    /// The program of Spin, if it is to serve in the place of the embedded host.
+    spin: Option<PathBuf>,
     _lock: File,
 }
 
@@ -146,6 +156,7 @@ impl<'a> Ground<'a> {
             checkout,
             servers: Servers::open(folder)?,
             bridge: None,
+            spin: None,
             _lock: lock,
         };
         ground.servers.keep()?;
@@ -196,6 +207,19 @@ impl<'a> Ground<'a> {
         pass(command)
     }
 
+    /// The same with Spin in the place of the embedded host, and before that the conformance tests; in one topology, or in
+    /// those that Spin's users have.
+    fn test_in_spin(&mut self, spin: PathBuf, topology: Option<Topology>, filter: &[String]) -> Result<()> {
+        self.spin = Some(spin);
+        let mut command = runner(self.checkout, Some("conformance"), filter);
+        self.describe(&mut command)?;
+        pass(command)?;
+        let topologies = topology.map_or(Topology::SPINS.to_vec(), |topology| vec![topology]);
+        topologies
+            .into_iter()
+            .try_for_each(|topology| self.test_in(topology, filter))
+    }
+
     /// What tests and benches find their ground by.
     fn describe(&self, command: &mut Command) -> Result<()> {
         command
@@ -205,7 +229,8 @@ impl<'a> Ground<'a> {
             .env("SHOP_TEST_SERVERS", self.servers.book_path())
             .env("SHOP_TEST_BRIDGE", self.checkout.bridge())
             .env("SHOP_TEST_COMPONENTS", self.checkout.components())
-            .env("SHOP_TEST_XTASK", self.checkout.xtask());
+            .env("SHOP_TEST_XTASK", self.checkout.xtask())
+            .envs(self.spin.iter().map(|program| ("SHOP_TEST_SPIN", program)));
         Ok(())
     }
 }
@@ -297,9 +322,7 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     if let Some(url) = &test.against {
         return test_against(checkout, url, &test.filter);
     }
-    if test.spin {
-        return test_in_spin(checkout, &test.filter);
-    }
+    let spin = test.spin.then(|| on_path("spin").context(NO_SPIN)).transpose()?;
     let mut ground = Ground::lay(checkout, "test")?;
     builds::components_and_guests(checkout)?;
     builds::next_release(checkout)?;
@@ -307,6 +330,9 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     manifests::write(checkout)?;
     let schemathesis = schemathesis::find_or_install(checkout)?;
     ground.servers.await_all(&Kind::ALL)?;
+    if let Some(spin) = spin {
+        return ground.test_in_spin(spin, test.topology, &test.filter);
+    }
     if let Some(topology) = test.topology {
         return ground.test_in(topology, &test.filter);
     }
@@ -320,7 +346,7 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     pass(command)?;
     // Who asks for some tests has had them.
     if test.filter.is_empty() {
-        for topology in Topology::ALL {
+        for topology in Topology::OTHERS {
             ground.test_in(topology, &[])?;
         }
     }
@@ -365,30 +391,6 @@ fn test_against(checkout: &Checkout, url: &str, filter: &[String]) -> Result<()>
     command
         .env("SHOP_TEST_BASE_URL", url)
         .env("SHOP_TEST_XTASK", checkout.xtask());
-    pass(command)
-}
-
-/// The guests of `tests/conformance`, served by Spin: what is expected of the embedded host, asked of its model.
-fn test_in_spin(checkout: &Checkout, filter: &[String]) -> Result<()> {
-    let spin = on_path("spin")
-        .context("there is no `spin` on PATH: https://spinframework.dev says how to install it")?;
-    let ground = Ground::lay(checkout, "test")?;
-    builds::components_and_guests(checkout)?;
-    ground.servers.await_all(&[Kind::Postgres, Kind::Redis])?;
-    let mut command = cargo(checkout);
-    command
-        .args([
-            "test",
-            "--locked",
-            "--release",
-            "--workspace",
-            "--test",
-            "conformance",
-            "--",
-        ])
-        .args(filter);
-    ground.describe(&mut command)?;
-    command.env("SHOP_TEST_SPIN", spin);
     pass(command)
 }
 

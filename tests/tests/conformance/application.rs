@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use shop_tests::environment::{root, variable};
 use shop_tests::eventually;
-use shop_tests::shop::{connect, free_ports};
+use shop_tests::shop::{connect, free_ports, signal};
+use shop_tests::spin;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -78,16 +79,15 @@ impl Application {
         names.push(("run", run));
 
         let listen = format!("127.0.0.1:{port}");
-        let (host, mut command) = match std::env::var("SHOP_TEST_SPIN") {
-            Ok(spin) => (Host::Spin, in_spin(&spin, &manifest, &state)),
-            Err(_) => (Host::Embedded, embedded(&manifest, metrics)?),
+        let (host, mut command) = match spin::program() {
+            Some(program) => (Host::Spin, spin::up(&program, &manifest, &state)),
+            None => (Host::Embedded, embedded(&manifest, metrics)?),
         };
         command.args(["--listen", &listen]).args(arguments);
         for (name, value) in names.iter().filter(|(name, _)| declared(name)) {
             command.args(["--variable", &format!("{name}={value}")]);
         }
-        // A group of its own, because Spin has processes below itself.
-        let process = command.stdin(Stdio::null()).process_group(0).spawn();
+        let process = command.stdin(Stdio::null()).kill_on_drop(true).spawn();
         let mut application = Self {
             host,
             process: process.context("the host does not start")?,
@@ -123,7 +123,7 @@ impl Application {
 
     /// Ends it, and takes its database away.
     pub(crate) async fn end(mut self) -> Result<()> {
-        self.signal("TERM");
+        signal(&self.process, "TERM").await?;
         let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
         ended.context("the host does not end")??;
         if let Some((server, name)) = self.database.take() {
@@ -132,20 +132,11 @@ impl Application {
         }
         Ok(())
     }
-
-    fn signal(&self, name: &str) {
-        if let Some(id) = self.process.id() {
-            // If it is not there any more, it has ended, which is what is wanted.
-            let mut kill = std::process::Command::new("kill");
-            let kill = kill.args(["-s", name, "--", &format!("-{id}")]);
-            let _ = kill.stderr(Stdio::null()).status();
-        }
-    }
 }
 
 impl Drop for Application {
     fn drop(&mut self) {
-        self.signal("KILL");
+        spin::kill(&self.process);
         // Of Spin's alone, and not always there.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -161,20 +152,6 @@ fn embedded(manifest: &Path, metrics: u16) -> Result<Command> {
         .args(["--metrics-listen", &format!("127.0.0.1:{metrics}")])
         .args(["--cache-dir", "target/wasmtime-cache"]);
     Ok(command)
-}
-
-/// The folder is for what Spin keeps and logs, which would otherwise stand beside the manifest.
-fn in_spin(spin: &str, manifest: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(spin);
-    command
-        .current_dir(root())
-        .args(["up", "--from"])
-        .arg(manifest)
-        .args(["--quiet", "--state-dir"])
-        .arg(folder)
-        .arg("--log-dir")
-        .arg(folder.join("logs"));
-    command
 }
 
 /// Where an address leads: host and port.

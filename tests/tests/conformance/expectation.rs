@@ -2,7 +2,7 @@
 
 use crate::Answer;
 use crate::application::{Application, Host};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -139,23 +139,31 @@ impl Expected {
     fn check_itself(&self) -> Result<()> {
         let says = self.status.is_some() || self.body.is_some() || self.breaks_off;
         ensure!(says, "nothing is expected");
+        ensure!(
+            !(self.breaks_off && self.body.is_some()),
+            "what breaks off has no whole body"
+        );
         Ok(())
     }
 
     /// Compares with one answer.
     pub(crate) fn check(&self, answer: &Answer, application: &Application) -> Result<()> {
         let body = answer.body.as_deref();
-        if self.breaks_off {
-            ensure!(body.is_none(), "it came to its end: {} {body:?}", answer.status);
-            return Ok(());
-        }
-        let body = body.with_context(|| format!("{}, and it broke off", answer.status))?;
         if let Some(status) = self.status {
-            ensure!(answer.status == status, "{}, not {status}: {body}", answer.status);
+            ensure!(
+                answer.status == status,
+                "{}, not {status}: {body:?}",
+                answer.status
+            );
+        }
+        match (self.breaks_off, body) {
+            (true, Some(body)) => bail!("it came to its end: {} {body:?}", answer.status),
+            (false, None) => bail!("{}, and it broke off", answer.status),
+            _ => {}
         }
         if let Some(expected) = &self.body {
             let expected = application.fill_in(expected);
-            ensure!(body == expected, "{body:?}, not {expected:?}");
+            ensure!(body == Some(&expected), "{body:?}, not {expected:?}");
         }
         for (name, values) in &self.headers {
             let there: Vec<&[u8]> = answer

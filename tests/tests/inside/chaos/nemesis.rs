@@ -132,7 +132,7 @@ impl Nemesis {
         match fault {
             Fault::HostKilled => {
                 let host = self.a_host()?;
-                host.start_kill()?;
+                signal(host, "KILL").await?;
                 host.wait().await?;
                 sleep(lasts).await;
                 self.shop.start_host().await
