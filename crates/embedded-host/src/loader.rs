@@ -19,10 +19,6 @@ use crate::meters::Meters;
 use crate::pool::Pool;
 use crate::version::Version;
 
-/// The highest of nice values.
-#[cfg(target_os = "linux")]
-const LOWEST_PRIORITY: i32 = 19;
-
 /// What versions of all components are made with.
 pub(crate) struct Loader {
     config: Config,
@@ -164,14 +160,23 @@ async fn in_spare_time<T: Send + 'static>(
         .unwrap_or_else(|_| Err(failed(name, "compiling it panicked".to_owned())))
 }
 
-/// Gives this thread the lowest priority. That is Linux' way to read `setpriority(2)`; elsewhere it would be the whole
-/// process that gives way, so nothing does.
+/// Has the kernel run this thread when no other wants to (`SCHED_IDLE`, see `sched(7)`). A high nice value would not do:
+/// whoever wakes up then waits for the end of a time slice, several times for each request. Elsewhere than on Linux nothing
+/// gives way.
+#[cfg(target_os = "linux")]
 fn give_way() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, LOWEST_PRIORITY) {
-        tracing::debug!(%error, "compiling at the usual priority");
+    use thread_priority::{
+        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+        thread_native_id,
+    };
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+        tracing::warn!(%error, "a version is compiled at the usual priority");
     }
 }
+
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
 
 fn failed(name: &str, reason: String) -> StartError {
     StartError::Component {
@@ -187,11 +192,12 @@ mod tests {
     #[tokio::test]
     #[cfg(target_os = "linux")]
     async fn spare_time_is_what_others_leave_and_those_who_wait_for_it_keep_their_priority() {
-        let nice = || Ok(rustix::process::getpriority_process(None).unwrap());
-        let before = nice().unwrap();
-        assert_eq!(in_spare_time("any", nice).await.unwrap(), LOWEST_PRIORITY);
-        assert_eq!(nice().unwrap(), before);
-        assert_eq!(in_background("any", nice).await.unwrap(), before);
+        use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
+        let policy = || Ok(thread_schedule_policy().unwrap());
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        assert_eq!(in_spare_time("any", policy).await.unwrap(), idle);
+        assert_ne!(policy().unwrap(), idle);
+        assert_ne!(in_background("any", policy).await.unwrap(), idle);
     }
 
     #[tokio::test]
