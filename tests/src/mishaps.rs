@@ -21,7 +21,7 @@ impl Shop {
              create trigger spoil before insert on ordering.outbox_messages
              for each row when (new.event_type = '{event_type}') execute function ordering.spoil()"
         );
-        Ok(self.database().await?.batch_execute(&spoil).await?)
+        Ok(self.database_of("ordering").await?.batch_execute(&spoil).await?)
     }
 
     /// From now on ordering tells of everything as it is.
@@ -30,7 +30,7 @@ impl Shop {
     /// If nothing is spoilt.
     pub async fn spoil_no_more(&self) -> Result<()> {
         let drop = "drop trigger spoil on ordering.outbox_messages; drop function ordering.spoil()";
-        Ok(self.database().await?.batch_execute(drop).await?)
+        Ok(self.database_of("ordering").await?.batch_execute(drop).await?)
     }
 
     /// Puts into a queue of the topology what no service can read.
@@ -63,7 +63,7 @@ impl Shop {
     pub async fn park(&self) -> Result<()> {
         let park = "update ordering.outbox_messages set processed_at = null, parked_at = now()
             where id = (select max(id) from ordering.outbox_messages where processed_at is not null)";
-        let parked = self.database().await?.execute(park, &[]).await?;
+        let parked = self.database_of("ordering").await?.execute(park, &[]).await?;
         ensure!(parked == 1, "nothing was published yet");
         Ok(())
     }

@@ -869,6 +869,17 @@ impl Shop {
         Actor::anonymous(&self.bases().join(" "))
     }
 
+    /// Somebody who speaks to a service where its bridge does.
+    ///
+    /// # Errors
+    /// If there is no client.
+    pub fn anonymous_at(&self, service: &str) -> Result<Actor> {
+        match self.base_of(service) {
+            Some(base) => Actor::anonymous(&base),
+            None => self.anonymous(),
+        }
+    }
+
     /// The key that the shop's bridge signs with.
     ///
     /// # Errors
@@ -894,6 +905,14 @@ impl Shop {
     /// If there is none.
     pub async fn database(&self) -> Result<tokio_postgres::Client> {
         connect(&self.database).await
+    }
+
+    /// The database that has a service's tables themselves, for its owner.
+    ///
+    /// # Errors
+    /// If it cannot be reached.
+    pub async fn database_of(&self, service: &str) -> Result<tokio_postgres::Client> {
+        connect(&self.database_url_of(service)).await
     }
 
     /// One number that a query gives.

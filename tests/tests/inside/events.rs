@@ -372,7 +372,7 @@ async fn a_cancelled_order_is_not_charged_later() -> Result<()> {
         assert_eq!(tell(told).await?, ["processed"]);
     }
     // An attempt was stored, and never came to the provider, whose ledger was away.
-    let database = shop.database().await?;
+    let database = shop.database_of("payment_provider").await?;
     let ledger = "alter table payment_provider.charges";
     database
         .batch_execute(&format!("{ledger} rename to away"))
@@ -473,7 +473,7 @@ async fn an_unsigned_stale_or_tampered_batch_is_401_and_touches_nothing() -> Res
     let (_, order_id) = place_order(&shop).await?;
     let before = shop.count("select count(*) from ordering.inbox").await?;
     let batch = [event(paid(order_id)?)?];
-    let (anybody, key) = (shop.anonymous()?, shop.events_key()?);
+    let (anybody, key) = (shop.anonymous_at("ordering")?, shop.events_key()?);
     for at in [unix_now() - 301, unix_now() + 301] {
         hand_over(&anybody, &key, "ordering", &batch, at)
             .await?
@@ -511,7 +511,11 @@ async fn an_inbox_row_is_not_written_when_the_version_check_failed() -> Result<(
         "order_id": order_id, "version": 1, "status": "payment_completed", "payment_attempt": 1,
         "stock_reserved": false, "at": "2026-01-01T00:00:00Z",
     }]);
-    let (mut first, second) = (shop.database().await?, shop.database().await?);
+    let mut first = shop.database_of("ordering").await?;
+    let (second, onlooker) = (
+        shop.database_of("ordering").await?,
+        shop.database_of("ordering").await?,
+    );
     for client in [&first, &second] {
         client.batch_execute("set search_path = ordering").await?;
     }
@@ -541,7 +545,8 @@ async fn an_inbox_row_is_not_written_when_the_version_check_failed() -> Result<(
         async || {
             let waiting = "select count(*) from pg_stat_activity where datname = current_database()
             and wait_event_type = 'Lock'";
-            Ok((shop.count(waiting).await? == 1).then_some(()))
+            let waiting: i64 = onlooker.query_one(waiting, &[]).await?.try_get(0)?;
+            Ok((waiting == 1).then_some(()))
         },
     )
     .await?;

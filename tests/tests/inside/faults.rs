@@ -3,7 +3,6 @@
 use crate::alone;
 use anyhow::{Context, Result, ensure};
 use shop_tests::environment::Server;
-use shop_tests::shop::connect;
 use shop_tests::spin;
 use shop_tests::{Actor, Shop, eventually};
 use std::sync::Arc;
@@ -300,7 +299,7 @@ async fn a_service_whose_tables_are_not_there_is_unwell_until_they_are() -> Resu
     let _alone = alone().await;
     let shop = Shop::start().await?;
     let (user, rose) = customer(&shop).await?;
-    let database = connect(&shop.database_url_of("delivery")).await?;
+    let database = shop.database_of("delivery").await?;
     database
         .batch_execute("alter schema delivery rename to elsewhere")
         .await?;

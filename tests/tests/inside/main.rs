@@ -22,13 +22,13 @@ mod plans;
 mod provider;
 mod races;
 mod relays;
+mod reservations;
 mod rolling;
 mod secrets;
 mod sign_in;
 mod signing_keys;
 mod status;
 mod steps;
-mod stock;
 mod swap;
 mod timing;
 mod torture;
@@ -51,7 +51,7 @@ async fn alone() -> MutexGuard<'static, ()> {
 /// Hands events to a service as the bridge would, and gives the outcomes in the order of the ids that were sent.
 async fn tell(shop: &Shop, service: &str, events: &[Value]) -> Result<Vec<String>> {
     let answer = hand_over(
-        &shop.anonymous()?,
+        &shop.anonymous_at(service)?,
         &shop.events_key()?,
         service,
         events,

@@ -109,7 +109,7 @@ async fn a_slow_card_does_not_hold_other_requests_of_the_same_instance() -> Resu
 async fn a_ledger_that_hangs_is_given_up_and_the_charge_is_made_once_when_it_moves_on() -> Result<()> {
     let _alone = alone().await;
     let shop = shop().await?;
-    let mut database = shop.database().await?;
+    let mut database = shop.database_of("payment_provider").await?;
     let batch = orders(PaymentMethod::Visa, BATCH)?;
     let hanging = database.transaction().await?;
     hanging
@@ -138,7 +138,7 @@ async fn a_ledger_that_hangs_is_given_up_and_the_charge_is_made_once_when_it_mov
 async fn a_ledger_that_fails_is_no_answer_and_the_charge_is_made_when_it_is_back() -> Result<()> {
     let _alone = alone().await;
     let shop = shop().await?;
-    let database = shop.database().await?;
+    let database = shop.database_of("payment_provider").await?;
     let order = order(PaymentMethod::Visa)?;
     database
         .batch_execute("alter table payment_provider.charges rename to away")

@@ -71,7 +71,7 @@ async fn when_one_of_two_relays_is_paused_the_other_takes_over_and_each_key_keep
         .await?;
 
     let keys: Vec<Uuid> = (0..KEYS).map(|_| Uuid::now_v7()).collect();
-    let client = shop.database().await?;
+    let client = shop.database_of("ordering").await?;
     let mut written = 0;
     let mut pace = tokio::time::interval(Duration::from_millis(100));
     for round in 0..200 {

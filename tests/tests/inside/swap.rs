@@ -6,12 +6,12 @@ use serde_json::json;
 use shop_tests::crowd::Crowd;
 use shop_tests::environment::root;
 use shop_tests::eventually;
-use shop_tests::swappable::{COMPONENTS, Files, sha256};
+use shop_tests::swappable::{COMPONENTS, Files, another, sha256};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often each component is swapped while clients shop.
+/// How often each component is swapped while clients shop: to a file that nobody has compiled yet, back, and there again.
 const ROUNDS: u64 = 3;
 
 /// Clients that shop at the same time.
@@ -30,9 +30,14 @@ async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result
     let first = anybody.register().await?;
     first.order_once_known(&rose, "pm_card_visa").await?;
     let crowd = Crowd::come(&anybody, &rose, CLIENTS).await?;
+    let mut versions = Vec::new();
+    for component in COMPONENTS {
+        versions.push([another(component)?, std::fs::read(files.file(component))?]);
+    }
     for round in 0..ROUNDS {
-        for component in COMPONENTS {
-            let sha256 = files.put_again(component)?;
+        for (component, [new, old]) in COMPONENTS.into_iter().zip(&versions) {
+            let is_new = round.is_multiple_of(2);
+            let sha256 = files.put(component, if is_new { new } else { old })?;
             shop.ask_to_swap().await?;
             // Of one with a dependency the digest is of both.
             match component {
