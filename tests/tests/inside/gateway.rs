@@ -27,6 +27,19 @@ async fn shop_with(pairs: &[(&str, &str)]) -> Result<Shop> {
     Ok(shop)
 }
 
+#[tokio::test]
+async fn what_was_counted_in_another_shop_is_not_held_against_the_clients_of_this_one() -> Result<()> {
+    let _alone = alone().await;
+    // As many shops as Redis has databases for them: two of them share one.
+    for _ in 0..16 {
+        let shop = shop_with(&[("limit_address_logins", "1/h")]).await?;
+        login(&shop.anonymous()?)
+            .await?
+            .expect_problem(401, "unauthorized")?;
+    }
+    Ok(())
+}
+
 /// What somebody signs in with whom nobody knows: another one each time, so that none is held back for guessing.
 fn nobody() -> Value {
     json!({"email": format!("nobody-{}@example.com", Uuid::now_v7()), "password": "not the one"})
