@@ -51,6 +51,8 @@ pub(crate) struct Component {
     limits: Limits,
     /// Paths that have room of their own.
     reserved_paths: Vec<String>,
+    /// Where it is asked how it is; so it is below that.
+    probe_path: String,
     bodies: Bodies,
     client_traces: ClientTraces,
     meters: Arc<Meters>,
@@ -63,6 +65,7 @@ impl Component {
             versions: Versions::new(name, version),
             limits: config.limits.clone(),
             reserved_paths: config.reserved_paths_of(name),
+            probe_path: config.probe_path.clone(),
             bodies: Bodies::new(config.limits.max_bodies_bytes),
             client_traces: ClientTraces::new(config.client_traces_per_second),
             meters,
@@ -75,13 +78,8 @@ impl Component {
     ///
     /// # Errors
     /// Why it would not do, on one line; then nothing has changed.
-    pub(crate) async fn swap(
-        &self,
-        next: Version,
-        probe_path: &str,
-        canary: Option<Canary>,
-    ) -> Result<(), String> {
-        self.probe(&next, probe_path).await?;
+    pub(crate) async fn swap(&self, next: Version, canary: Option<Canary>) -> Result<(), String> {
+        self.probe(&next).await?;
         self.versions.replace(next, canary);
         Ok(())
     }
@@ -102,18 +100,20 @@ impl Component {
     }
 
     /// Asks an instance of a version that does not serve yet how it is.
-    async fn probe(&self, version: &Version, path: &str) -> Result<(), String> {
+    async fn probe(&self, version: &Version) -> Result<(), String> {
+        let path = self.probe_path.as_str();
         let request = Request::get(path).header(HOST, "localhost").body(());
         let (mut parts, ()) = request.map_err(|error| error.to_string())?.into_parts();
         headers::prepare(&mut parts, RouteHeaders::everything(), path, &headers::CHAINED)?;
         let deadline = Instant::now() + self.limits.request_timeout.min(PROBE_TIMEOUT);
+        version.pool.try_out(deadline).await?;
         let request = Request::from_parts(parts, full(Bytes::new()));
         match version.pool.run(request, Class::Client, deadline).await {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(response) => Err(format!("GET {path} was answered {}", response.status())),
             Err(Refusal::Late) => Err(format!("GET {path} was not answered in time")),
             Err(Refusal::Failed) => Err(format!("GET {path} failed")),
-            Err(Refusal::Busy) => Err("there was no room for an instance".to_owned()),
+            Err(Refusal::Busy) => Err(format!("GET {path} found no instance with room")),
         }
     }
 
@@ -187,9 +187,14 @@ impl Component {
         let body = self.read(&parts.headers, body, &room).await?;
         parts.headers.remove(EXPECT);
         let is_head = parts.method == Method::HEAD;
+        let is_health = parts.uri.path().starts_with(&self.probe_path);
         let deadline = Instant::now() + self.limits.request_timeout;
         let request = Request::from_parts(parts, full(body));
-        let chosen = self.versions.choose();
+        let chosen = match self.versions.choose() {
+            // Who is well all the time may still do nothing else well.
+            chosen if is_health => chosen.uncounted(),
+            chosen => chosen,
+        };
         let answered = self.ask(chosen.pool(), request, class, deadline, is_head).await;
         chosen.answered(&answered);
         answered.map_err(|refusal| self.explain(refusal))

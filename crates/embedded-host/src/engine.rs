@@ -138,6 +138,7 @@ pub(crate) fn compile(
     ServicePre::new(instance).map_err(refused)
 }
 
-fn one_line(error: &wasmtime::Error) -> String {
+/// What went wrong, and why, as a line of a log has it.
+pub(crate) fn one_line(error: &wasmtime::Error) -> String {
     format!("{error:#}").replace('\n', " ")
 }

@@ -54,8 +54,6 @@ pub struct Host {
     /// Chained calls reach components by weak references, so they are kept here even without a route.
     components: HashMap<String, Arc<component::Component>>,
     loader: loader::Loader,
-    /// What a new version is asked before it serves.
-    probe_path: String,
     canaries: HashMap<String, Canary>,
     /// Held by a swap: one at a time, whoever asks for it.
     swapping: tokio::sync::Mutex<()>,

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use wasmtime::Engine;
@@ -36,14 +37,17 @@ pub(crate) struct Recipe {
     meters: Arc<Meters>,
 }
 
-/// Who waits while a component is compiled.
+/// How soon a component is to be compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// Everybody: nothing serves before.
-    Start,
-    /// Nobody: another version serves, and its requests go first.
-    Swap,
+    /// At once: nothing serves before, or what serves is to go.
+    Now,
+    /// Another version serves, and its requests go first.
+    SpareTime,
 }
+
+/// For how long a compiler makes do with spare time. Where there is none it would take for hours.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Recipe {
     pub(crate) fn new(entry: &ComponentEntry, surroundings: Surroundings, meters: Arc<Meters>) -> Recipe {
@@ -115,8 +119,8 @@ impl Loader {
         let identity = code.identity.clone();
         let compile = move || engine::compile(&engine, &component, &source, &code);
         let wasm = match urgency {
-            Urgency::Start => in_background(name, compile).await?,
-            Urgency::Swap => in_spare_time(name, compile).await?,
+            Urgency::Now => in_background(name, compile).await?,
+            Urgency::SpareTime => in_spare_time_for(PATIENCE, name, compile).await?,
         };
         let pool = Pool::new(
             wasm,
@@ -140,6 +144,27 @@ async fn in_background<T: Send + 'static>(
 ) -> Result<T, StartError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(failed(name, format!("loading it failed: {error}"))))
+}
+
+/// The same in spare time, for so long; then once more, at the usual priority.
+async fn in_spare_time_for<T: Send + 'static>(
+    patience: Duration,
+    name: &str,
+    work: impl Fn() -> Result<T, StartError> + Send + Sync + 'static,
+) -> Result<T, StartError> {
+    let work = Arc::new(work);
+    let in_spare_time = in_spare_time(name, {
+        let work = Arc::clone(&work);
+        move || work()
+    });
+    if let Ok(done) = tokio::time::timeout(patience, in_spare_time).await {
+        return done;
+    }
+    tracing::warn!(
+        component = name,
+        "a version is compiled at the usual priority: there was too little spare time"
+    );
+    in_background(name, move || work()).await
 }
 
 /// The same on a thread that gets what all others leave of the processors. It is one of its own, for a thread that has
@@ -198,6 +223,24 @@ mod tests {
         assert_eq!(in_spare_time("any", policy).await.unwrap(), idle);
         assert_ne!(policy().unwrap(), idle);
         assert_ne!(in_background("any", policy).await.unwrap(), idle);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_spare_time_the_work_is_done_without() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let first = std::sync::Mutex::new(Some(ended));
+        let work = move || {
+            let first = first.lock().unwrap().take();
+            Ok(first.map(|ended| ended.recv()).is_some())
+        };
+        let patience = Duration::from_millis(10);
+        assert!(
+            !in_spare_time_for(patience, "any", work).await.unwrap(),
+            "the second"
+        );
+        drop(end);
+        let patience = Duration::from_secs(60);
+        assert!(in_spare_time_for(patience, "any", || Ok(true)).await.unwrap());
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy, Request, Response};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::config::{Config, Limits, Reuse};
+use crate::engine::one_line;
 use crate::imports::{Guest, Surroundings};
 use crate::lane::{Bell, Lane, Lanes, stand_back};
 use crate::life::Life;
@@ -101,6 +102,18 @@ impl Pool {
         let mut response = self.answered(request, class, deadline).await?;
         response.extensions_mut().insert(life);
         Ok(response)
+    }
+
+    /// Makes an instance, and lets it go again.
+    ///
+    /// # Errors
+    /// Why none could be made, on one line.
+    pub(crate) async fn try_out(&self, deadline: Instant) -> Result<(), String> {
+        match tokio::time::timeout_at(deadline, self.0.instantiate()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(format!("no instance could be made: {}", one_line(&error))),
+            Err(_) => Err("no instance could be made in time".to_owned()),
+        }
     }
 
     async fn answered(&self, request: Request, class: Class, deadline: Instant) -> Result<Response, Refusal> {
@@ -198,6 +211,10 @@ impl Shared {
 #[derive(Debug, thiserror::Error)]
 #[error("no instance could be made")]
 struct NoInstance;
+
+#[derive(Debug, thiserror::Error)]
+#[error("it took longer than a request may")]
+struct TooSlow;
 
 /// A request that waits for an instance.
 struct Job {
@@ -433,7 +450,9 @@ impl Drop for Worker {
 impl Worker {
     async fn live(mut self) {
         let component = Arc::clone(&self.shared.surroundings.component);
-        match self.shared.instantiate().await {
+        let instance = tokio::time::timeout(self.shared.limits.request_timeout, self.shared.instantiate());
+        let in_time = instance.await.unwrap_or_else(|_| Err(TooSlow.into()));
+        match in_time {
             Ok((store, proxy)) => {
                 self.shared.meters.instances.increment(1.0);
                 if let Err(error) = self.work(store, &proxy).await {

@@ -162,7 +162,7 @@ fn start_engine(config: &Config, manifest: &Manifest) -> Result<Engine, StartErr
 async fn load(config: &Config, loader: &Loader) -> Result<Components, StartError> {
     let versions = loader.recipes().map(async |(name, recipe)| {
         let code = loader.read(name).await?;
-        let version = loader.compile(name, code, Urgency::Start).await?;
+        let version = loader.compile(name, code, Urgency::Now).await?;
         let component = Component::new(name, version, config, Arc::clone(recipe.meters()));
         Ok((name.clone(), Arc::new(component)))
     });
@@ -198,7 +198,6 @@ fn serve(
         server,
         components,
         loader,
-        probe_path: config.probe_path.clone(),
         canaries: config.canaries.clone(),
         swapping: tokio::sync::Mutex::default(),
     })

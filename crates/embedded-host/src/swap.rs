@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::Host;
 use crate::component::Component;
 use crate::config::Canary;
+use crate::engine::Code;
 use crate::error::SwapError;
 use crate::identity::Identity;
 use crate::loader::Urgency;
@@ -27,8 +28,8 @@ pub enum Swap {
     Trial,
     /// The file holds what serves, and what was tried beside it is no longer.
     TakenBack,
-    /// The file holds what serves already, or is on trial, or was and did worse.
-    Unchanged,
+    /// There is nothing to be done, because of what the file holds.
+    Unchanged(&'static str),
 }
 
 /// How a file looks from outside, when it was written, how long it is and which it is; `None` if it is not there.
@@ -61,23 +62,33 @@ impl Host {
     }
 
     async fn swap_component(&self, name: &str, component: &Component) -> Result<Swap, String> {
-        let code = self.loader.read(name).await.map_err(|error| error.to_string())?;
+        let mut code = self.read(name).await?;
+        let (next, canary) = loop {
+            let sha256 = code.identity.digest;
+            let (urgency, canary) = match component.stance(sha256) {
+                Stance::Serves => return Ok(Swap::Unchanged("what serves")),
+                Stance::OnTrial => return Ok(Swap::Unchanged("what is on trial")),
+                Stance::Condemned => return Ok(Swap::Unchanged("what did worse on trial")),
+                Stance::TrialEnded => {
+                    tracing::info!(component = name, serves = %sha256, "a version is no longer on trial");
+                    return Ok(Swap::TakenBack);
+                }
+                Stance::Before => (Urgency::Now, None),
+                Stance::New => (Urgency::SpareTime, self.canaries.get(name).copied()),
+            };
+            let next = self.loader.compile(name, code, urgency).await;
+            let next = next.map_err(|error| error.to_string())?;
+            // That took a while, in which somebody may have thought better of it.
+            code = self.read(name).await?;
+            if code.identity.digest == sha256 {
+                break (next, canary);
+            }
+        };
         let Identity {
             digest: sha256,
             number: version,
-        } = code.identity.clone();
-        match component.stance(sha256) {
-            Stance::Known => return Ok(Swap::Unchanged),
-            Stance::TrialEnded => {
-                tracing::info!(component = name, serves = %sha256, "a version is no longer on trial");
-                return Ok(Swap::TakenBack);
-            }
-            Stance::New => {}
-        }
-        let next = self.loader.compile(name, code, Urgency::Swap).await;
-        let next = next.map_err(|error| error.to_string())?;
-        let canary = self.canaries.get(name).copied();
-        component.swap(next, &self.probe_path, canary).await?;
+        } = next.identity.clone();
+        component.swap(next, canary).await?;
         if let Some(Canary { share, .. }) = canary {
             tracing::info!(
                 component = name, serves = %component.digest(), tried = %sha256, version, share,
@@ -89,12 +100,18 @@ impl Host {
         Ok(Swap::Done)
     }
 
-    /// The same for all components, one after another by their names. What would not do is in the log.
+    async fn read(&self, name: &str) -> Result<Code, String> {
+        self.loader.read(name).await.map_err(|error| error.to_string())
+    }
+
+    /// The same for all components, one after another by their names. What became of each is in the log.
     pub async fn swap_all(&self) {
         let mut names: Vec<&String> = self.components.keys().collect();
         names.sort();
         for name in names {
-            let _ = self.swap(name).await;
+            if let Ok(Swap::Unchanged(file)) = self.swap(name).await {
+                tracing::info!(component = name, file, "nothing to swap");
+            }
         }
     }
 

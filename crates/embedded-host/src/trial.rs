@@ -9,6 +9,8 @@ use crate::config::Canary;
 
 /// A version on trial is judged by its errors from so many on: one may have happened to anybody.
 const ERRORS_TO_JUDGE: u64 = 3;
+/// And only beside so many answers of the version that serves.
+const ANSWERS_TO_COMPARE: u64 = 3;
 /// By how many standard deviations its part of errors must lie above the other's to count as worse.
 const WORSE_DEVIATIONS: f64 = 3.0;
 /// So many good answers it must have given before it serves alone.
@@ -120,10 +122,10 @@ impl Trial {
 /// Whether more of the one's answers are errors than of the other's, and not by chance: a one-sided test of two
 /// proportions with their common variance.
 fn is_worse(tried: Counts, serving: Counts) -> bool {
-    if tried.errors < ERRORS_TO_JUDGE {
+    if tried.errors < ERRORS_TO_JUDGE || serving.answers < ANSWERS_TO_COMPARE {
         return false;
     }
-    let (n, m) = (tried.answers as f64, serving.answers.max(1) as f64);
+    let (n, m) = (tried.answers as f64, serving.answers as f64);
     let difference = tried.errors as f64 / n - serving.errors as f64 / m;
     let common = (tried.errors + serving.errors) as f64 / (n + m);
     let deviation = (common * (1.0 - common) * (1.0 / n + 1.0 / m)).sqrt();
@@ -152,6 +154,7 @@ mod tests {
         assert!(is_worse(counts(3, 3), counts(0, 27)), "nothing but errors");
         assert!(is_worse(counts(10, 100), counts(9, 900)));
         assert!(!is_worse(counts(2, 2), counts(0, 18)), "too few to judge");
+        assert!(!is_worse(counts(9, 9), counts(0, 2)), "too few to compare with");
         assert!(!is_worse(counts(0, 100), counts(90, 900)), "better");
         assert!(!is_worse(counts(10, 100), counts(90, 900)), "as bad as the other");
         assert!(

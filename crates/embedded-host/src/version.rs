@@ -24,10 +24,16 @@ pub(crate) struct Version {
 /// What is to be done about a file with some digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stance {
-    /// It serves, or is tried, or was and did worse.
-    Known,
+    /// It serves.
+    Serves,
     /// It serves, and another one, which was tried beside it, is no longer.
     TrialEnded,
+    /// It is tried.
+    OnTrial,
+    /// It was tried and did worse.
+    Condemned,
+    /// It served before what serves: whoever wants it back wants it at once, and without a trial.
+    Before,
     /// It is to be compiled and asked how it is.
     New,
 }
@@ -37,7 +43,9 @@ pub(crate) enum Stance {
 struct Current {
     version: Arc<Version>,
     trial: Option<(Arc<Version>, Arc<Trial>)>,
-    /// What was tried and did worse: it is not tried again.
+    /// What served before it.
+    before: Option<Digest>,
+    /// What was tried and did worse: it is not tried again as long as its file is there.
     condemned: Option<Digest>,
 }
 
@@ -69,14 +77,16 @@ impl Chosen<'_> {
     pub(crate) fn answered<B>(mut self, answered: &Result<http::Response<B>, Refusal>) {
         let failed = match answered {
             Ok(response) => response.status().is_server_error(),
-            // Says nothing of any version.
-            Err(Refusal::Busy) => {
-                self.trial = None;
-                return;
-            }
-            Err(Refusal::Late | Refusal::Failed) => true,
+            // Room included: each version has its own.
+            Err(Refusal::Busy | Refusal::Late | Refusal::Failed) => true,
         };
         self.count(failed);
+    }
+
+    /// What becomes of the request says nothing of the version.
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.trial = None;
+        self
     }
 
     fn count(&mut self, failed: bool) {
@@ -115,6 +125,7 @@ impl Versions {
             current: RwLock::new(Current {
                 version: Arc::new(first),
                 trial: None,
+                before: None,
                 condemned: None,
             }),
         };
@@ -132,15 +143,18 @@ impl Versions {
     pub(crate) fn stance(&self, digest: Digest) -> Stance {
         let mut current = self.write();
         if digest == current.version.identity.digest {
+            current.condemned = None;
             return match self.stop_trial(&mut current) {
                 Some(_) => Stance::TrialEnded,
-                None => Stance::Known,
+                None => Stance::Serves,
             };
         }
         let on_trial = current.trial.as_ref().map(|(version, _)| version.identity.digest);
-        match [on_trial, current.condemned].contains(&Some(digest)) {
-            true => Stance::Known,
-            false => Stance::New,
+        match Some(digest) {
+            known if known == on_trial => Stance::OnTrial,
+            known if known == current.condemned => Stance::Condemned,
+            known if known == current.before => Stance::Before,
+            _ => Stance::New,
         }
     }
 
@@ -219,6 +233,7 @@ impl Versions {
         self.show(&next.identity, 1.0);
         self.shows_since_now();
         self.swapped.increment(1);
+        current.before = Some(current.version.identity.digest);
         current.version = next;
     }
 
