@@ -45,7 +45,8 @@ struct Cli {
     #[arg(long, value_name = "ROWS")]
     past: Option<u64>,
 
-    /// Also write the tables to this file, in place of those of an earlier run, and the ratios beside it, as JSON
+    /// Also write the tables to this file, in place of those of an earlier run, and the ratios beside it, as JSON; with
+    /// --compare, only if none got worse
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "quick"])]
     write: Option<PathBuf>,
 
@@ -94,17 +95,20 @@ async fn run(cli: Cli) -> Result<()> {
     println!("{markdown}");
     ensure!(failed == 0, "{failed} of the parts could not be measured");
     let now: Vec<OfPart> = results.into_iter().filter_map(OfPart::of).collect();
+    ratios::check(&now)?;
+    if let Some(before) = before {
+        let comparison = ratios::compare(&before, &now);
+        println!("{}", comparison.text);
+        // Before anything is written: worse figures are no measure for the next run.
+        ensure!(
+            comparison.worse.is_empty(),
+            "got worse: {}",
+            comparison.worse.join(", ")
+        );
+    }
     if let Some(file) = cli.write {
         report::write(&file, &markdown)?;
         ratios::write(&file.with_extension("json"), &now)?;
     }
-    let Some(before) = before else { return Ok(()) };
-    let comparison = ratios::compare(&before, &now);
-    println!("{}", comparison.text);
-    ensure!(
-        comparison.worse.is_empty(),
-        "got worse: {}",
-        comparison.worse.join(", ")
-    );
     Ok(())
 }

@@ -93,10 +93,10 @@ pub(crate) struct OfPart {
 }
 
 impl OfPart {
-    /// Those that a part found, if it could be measured and has any.
+    /// Those that a part found, perhaps none, if it could be measured.
     pub(crate) fn of((part, result): (Part, Result<Section>)) -> Option<Self> {
         let ratios = result.ok()?.ratios;
-        (!ratios.is_empty()).then_some(Self { part, ratios })
+        Some(Self { part, ratios })
     }
 }
 
@@ -108,16 +108,21 @@ pub(crate) fn read(file: &Path) -> Result<Vec<OfPart>> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let parts: Vec<OfPart> =
         serde_json::from_str(&text).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut ratios = parts.iter().flat_map(|part| &part.ratios);
-    let sound = ratios.all(|ratio| {
-        !ratio.rounds.is_empty() && ratio.rounds.iter().all(|round| round.is_finite() && *round > 0.0)
-    });
-    ensure!(
-        sound,
-        "{}: a ratio without rounds, or that is none",
-        file.display()
-    );
+    check(&parts).with_context(|| file.display().to_string())?;
     Ok(parts)
+}
+
+/// Checks that all ratios are numbers that can be compared.
+///
+/// # Errors
+/// If one is not; it is named.
+pub(crate) fn check(parts: &[OfPart]) -> Result<()> {
+    for ratio in parts.iter().flat_map(|part| &part.ratios) {
+        let mut rounds = ratio.rounds.iter();
+        let is_sound = !ratio.rounds.is_empty() && rounds.all(|round| round.is_finite() && *round > 0.0);
+        ensure!(is_sound, "{}: no rounds, or one that is no ratio", ratio.name);
+    }
+    Ok(())
 }
 
 /// Writes what this run measured.
@@ -316,6 +321,27 @@ mod tests {
         );
         assert!(!compared.text.contains("relayed"));
         assert_eq!(compared.worse, ["old (gone)"]);
+    }
+
+    #[test]
+    fn a_part_that_has_lost_its_only_ratio_is_worse() {
+        let relay = |ratios| OfPart {
+            part: Part::Relay,
+            ratios,
+        };
+        let compared = compare(&[relay(vec![higher(&[1.0])])], &[relay(Vec::new())]);
+        assert_eq!(compared.worse, ["a ÷ b (gone)"]);
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_ratio() {
+        for rounds in [&[][..], &[f64::NAN], &[1.0, f64::INFINITY], &[0.0]] {
+            let part = OfPart {
+                part: Part::Relay,
+                ratios: vec![higher(rounds)],
+            };
+            check(&[part]).unwrap_err();
+        }
     }
 
     #[test]

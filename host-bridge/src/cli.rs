@@ -393,7 +393,7 @@ pub(crate) struct Seed {
 
 #[derive(Args)]
 pub(crate) struct Status {
-    /// Where the gateway answers
+    /// Where the gateway answers; empty where it may not be asked
     #[arg(
         long,
         env = "SHOP_URL",
@@ -402,14 +402,15 @@ pub(crate) struct Status {
     )]
     pub(crate) shop_url: String,
 
-    /// Where the embedded host's metrics are, which tell the components' versions
+    /// Where the embedded host's metrics are, which tell the components' versions; of several hosts, separated by commas
     #[arg(
         long,
         env = "SHOP_METRICS_URL",
         default_value = "http://127.0.0.1:9100/metrics",
+        value_delimiter = ',',
         value_name = "URL"
     )]
-    pub(crate) metrics_url: String,
+    pub(crate) metrics_url: Vec<String>,
 
     /// RabbitMQ, to look at its queues: `amqp://user:…@host/vhost`
     #[arg(long, env = "SHOP_AMQP_URL", hide_env_values = true, value_name = "URL")]

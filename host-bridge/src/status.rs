@@ -6,6 +6,7 @@ use crate::print;
 use crate::versions::{self, ByComponent, Versions};
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use futures::future::join_all;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -29,9 +30,9 @@ struct Report {
     version: &'static str,
     /// What is wrong, a line each; empty if nothing is.
     amiss: Vec<String>,
-    /// What the gateway's `/health` says; null if it does not answer.
+    /// What the gateway's `/health` says; null if it does not answer, or is not to be asked.
     health: Value,
-    /// Which versions of the components the embedded host serves; empty if there is none that answers.
+    /// Which versions of the components the embedded hosts serve; empty if there is none that answers.
     versions: ByComponent,
     #[serde(flatten)]
     overview: Overview,
@@ -41,21 +42,18 @@ pub(crate) async fn status(args: Status) -> anyhow::Result<()> {
     let asks_broker = args.amqp_url.is_some();
     let tools = tools(args.outboxes, args.amqp_url)?;
     // Whoever is away, the others are asked.
-    let (health, metrics, overview) = tokio::join!(
+    let (health, versions, overview) = tokio::join!(
         health(&args.shop_url),
-        get(&args.metrics_url, ""),
+        join_all(args.metrics_url.iter().map(|url| versions(url))),
         Overview::of(tools)
     );
     let overview = overview?;
-    let amiss = amiss(&overview, &health, asks_broker);
+    let amiss = amiss(&overview, health.as_ref(), asks_broker);
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         amiss,
-        health: health.unwrap_or_default(),
-        // Spin has no such metrics, so that there are none is nothing amiss.
-        versions: metrics
-            .map(|text| versions::read(&String::from_utf8_lossy(&text)))
-            .unwrap_or_default(),
+        health: health.and_then(Result::ok).unwrap_or_default(),
+        versions: versions::of_hosts(versions),
         overview,
     };
     if args.json {
@@ -70,9 +68,27 @@ pub(crate) async fn status(args: Status) -> anyhow::Result<()> {
     }
 }
 
-async fn health(shop: &str) -> anyhow::Result<Value> {
-    let body = get(shop, "/health").await.context("the shop does not answer")?;
-    serde_json::from_slice(&body).context("its answer is no health")
+/// `None` if it is not to be asked.
+async fn health(shop: &str) -> Option<anyhow::Result<Value>> {
+    let asked = async {
+        let body = get(shop, "/health").await.context("the shop does not answer")?;
+        serde_json::from_slice(&body).context("its answer is no health")
+    };
+    match shop.is_empty() {
+        true => None,
+        false => Some(asked.await),
+    }
+}
+
+/// What the host serves whose metrics are here, with where that is. Spin has no such metrics, so that there are none is
+/// nothing amiss.
+async fn versions(url: &str) -> (String, ByComponent) {
+    let metrics = get(url, "").await.unwrap_or_default();
+    let host = url.split('/').nth(2).unwrap_or(url);
+    (
+        host.to_owned(),
+        versions::read(&String::from_utf8_lossy(&metrics)),
+    )
 }
 
 /// The body of an answer, whatever its status.
@@ -94,11 +110,11 @@ async fn get(base: &str, path: &str) -> anyhow::Result<Bytes> {
 }
 
 /// What is wrong, a line each.
-fn amiss(overview: &Overview, health: &anyhow::Result<Value>, asks_broker: bool) -> Vec<String> {
+fn amiss(overview: &Overview, health: Option<&anyhow::Result<Value>>, asks_broker: bool) -> Vec<String> {
     let mut amiss = Vec::new();
     match health {
-        Err(error) => amiss.push(format!("shop: {error:#}")),
-        Ok(health) if health["status"] != "healthy" => {
+        Some(Err(error)) => amiss.push(format!("shop: {error:#}")),
+        Some(Ok(health)) if health["status"] != "healthy" => {
             let checks = health["checks"].as_object().into_iter().flatten();
             let unwell = checks.filter(|(_, check)| *check != "ok");
             let named: Vec<String> = unwell
@@ -110,7 +126,7 @@ fn amiss(overview: &Overview, health: &anyhow::Result<Value>, asks_broker: bool)
                 named.join(", ")
             ));
         }
-        Ok(_) => {}
+        Some(Ok(_)) | None => {}
     }
     if let Some(trouble) = &overview.broker_trouble {
         amiss.push(format!("RabbitMQ: {trouble}"));
@@ -185,8 +201,8 @@ fn show(report: &Report, colours: bool) {
     print::table(["SERVICE", "STATE"], &services);
     print::line("");
     if !report.versions.is_empty() {
-        let versions: Vec<[String; 4]> = report.versions.iter().map(version).collect();
-        print::table(["COMPONENT", "VERSION", "AGE", "SWAPS"], &versions);
+        let versions: Vec<[String; 5]> = report.versions.iter().map(version).collect();
+        print::table(["COMPONENT", "VERSION", "AGE", "SWAPS", "LAST SWAP"], &versions);
         print::line("");
     }
     let unknown = || "-".to_owned();
@@ -238,7 +254,7 @@ fn show(report: &Report, colours: bool) {
 }
 
 /// A row: which versions serve, and what became of swaps.
-fn version((component, versions): (&String, &Versions)) -> [String; 4] {
+fn version((component, versions): (&String, &Versions)) -> [String; 5] {
     let serving = versions.serving.iter().map(|version| {
         let digest: String = version.sha256.chars().take(SHORT_DIGEST).collect();
         let number = version.version.iter().map(String::as_str);
@@ -249,15 +265,17 @@ fn version((component, versions): (&String, &Versions)) -> [String; 4] {
         }
         words.join(" ")
     });
-    let swaps = versions.swaps.iter().map(|(outcome, count)| {
-        let outcome = outcome.replace('_', " ");
-        format!("{count} {outcome}")
-    });
+    let words = |outcome: &str| outcome.replace('_', " ");
+    let swaps = versions.swaps.iter();
+    let swaps = swaps.map(|(outcome, count)| format!("{count} {}", words(outcome)));
+    let last = versions.last_swap.as_ref();
+    let last = last.map(|last| format!("{} {} ago", words(&last.outcome), print::age(last.age_seconds)));
     [
         print::short(component, 40),
         serving.collect::<Vec<_>>().join(", "),
         print::age(versions.age_seconds),
         swaps.collect::<Vec<_>>().join(", "),
+        last.unwrap_or_default(),
     ]
 }
 
@@ -295,17 +313,19 @@ mod tests {
     fn a_shop_in_which_everything_flows_is_well() {
         let health = Ok(json!({"status": "healthy", "checks": {"auth": "ok"}}));
         assert_eq!(
-            amiss(&overview(2.0, 0, 0, Some(1)), &health, true),
+            amiss(&overview(2.0, 0, 0, Some(1)), Some(&health), true),
             Vec::<String>::new()
         );
-        let nothing = amiss(&overview(2.0, 0, 0, None), &health, false);
+        let nothing = amiss(&overview(2.0, 0, 0, Some(1)), None, true);
+        assert_eq!(nothing, Vec::<String>::new(), "the shop was not asked");
+        let nothing = amiss(&overview(2.0, 0, 0, None), Some(&health), false);
         assert_eq!(nothing, Vec::<String>::new(), "the broker was not asked");
     }
 
     #[test]
     fn whatever_waits_or_is_unwell_is_named() {
         let health = Ok(json!({"status": "degraded", "checks": {"auth": "ok", "payment": "down"}}));
-        let amiss = amiss(&overview(31.0, 2, 3, None), &health, true);
+        let amiss = amiss(&overview(31.0, 2, 3, None), Some(&health), true);
         assert_eq!(
             amiss,
             [
@@ -322,7 +342,7 @@ mod tests {
     fn a_shop_that_does_not_answer_and_a_broker_that_does_not_are_amiss() {
         let mut overview = overview(0.0, 0, 0, None);
         overview.broker_trouble = Some("connection refused".to_owned());
-        let amiss = amiss(&overview, &Err(anyhow::anyhow!("no answer in time")), true);
+        let amiss = amiss(&overview, Some(&Err(anyhow::anyhow!("no answer in time"))), true);
         assert_eq!(amiss, ["shop: no answer in time", "RabbitMQ: connection refused"]);
     }
 
@@ -336,7 +356,7 @@ mod tests {
         });
         overview.letters_trouble = Some("away, too".to_owned());
         overview.queues[0].dead_letters = None;
-        let amiss = amiss(&overview, &Ok(json!({"status": "healthy"})), true);
+        let amiss = amiss(&overview, Some(&Ok(json!({"status": "healthy"}))), true);
         assert_eq!(
             amiss,
             [

@@ -13,6 +13,17 @@ pub(crate) struct Versions {
     pub(crate) age_seconds: u64,
     /// How often a swap came to what: `done`, `refused`, `taken_back`.
     pub(crate) swaps: BTreeMap<String, f64>,
+    /// The last of them; null if there was none.
+    pub(crate) last_swap: Option<LastSwap>,
+}
+
+/// The last swap of a component.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct LastSwap {
+    /// What it came to.
+    pub(crate) outcome: String,
+    /// How long ago.
+    pub(crate) age_seconds: u64,
 }
 
 /// A version that has requests.
@@ -29,9 +40,26 @@ pub(crate) struct Serving {
 /// By component.
 pub(crate) type ByComponent = BTreeMap<String, Versions>;
 
+/// What several hosts serve, in their order, each with where it is. Of a component that several of them serve, all but the
+/// first have that behind their names.
+pub(crate) fn of_hosts(hosts: impl IntoIterator<Item = (String, ByComponent)>) -> ByComponent {
+    let mut all = ByComponent::new();
+    for (host, versions) in hosts {
+        for (component, versions) in versions {
+            let name = match all.contains_key(&component) {
+                true => format!("{component} at {host}"),
+                false => component,
+            };
+            all.insert(name, versions);
+        }
+    }
+    all
+}
+
 /// Reads them out of Prometheus' text format; what it cannot read it leaves out.
 pub(crate) fn read(metrics: &str) -> ByComponent {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = |since: f64| now.as_secs().saturating_sub(since as u64);
     let mut versions = ByComponent::new();
     for sample in metrics.lines().filter_map(Sample::read) {
         let Some(component) = sample.label("component") else {
@@ -50,8 +78,20 @@ pub(crate) fn read(metrics: &str) -> ByComponent {
                 }
             }
             "embedded_host_version_since_seconds" => {
-                let age = now.as_secs().saturating_sub(sample.value as u64);
-                versions.entry(component()).or_default().age_seconds = age;
+                versions.entry(component()).or_default().age_seconds = age(sample.value);
+            }
+            "embedded_host_last_swap_seconds" if sample.value > 0.0 => {
+                if let Some(outcome) = sample.label("outcome") {
+                    let versions = versions.entry(component()).or_default();
+                    let age_seconds = age(sample.value);
+                    let last = versions.last_swap.as_ref();
+                    if last.is_none_or(|last| age_seconds < last.age_seconds) {
+                        versions.last_swap = Some(LastSwap {
+                            outcome: outcome.to_owned(),
+                            age_seconds,
+                        });
+                    }
+                }
             }
             "embedded_host_swaps_total" if sample.value > 0.0 => {
                 if let Some(outcome) = sample.label("outcome") {
@@ -106,6 +146,9 @@ embedded_host_version{component="ordering",sha256="bb",version=""} 0.9
 embedded_host_version{component="ordering",sha256="dd",version="1.4.1"} 0
 embedded_host_version_since_seconds{component="ordering"} 1000
 embedded_host_swaps_total{component="ordering",outcome="done"} 2
+embedded_host_last_swap_seconds{component="ordering",outcome="done"} 1000
+embedded_host_last_swap_seconds{component="ordering",outcome="taken_back"} 2000
+embedded_host_last_swap_seconds{component="ordering",outcome="refused"} 0
 embedded_host_swaps_total{component="ordering",outcome="refused"} 0
 embedded_host_requests_total{component="payment",status="2xx"} 7
 something else
@@ -124,6 +167,21 @@ something else
         assert_eq!(ordering.serving, both);
         assert!(ordering.age_seconds > 1_000_000_000);
         assert_eq!(ordering.swaps, BTreeMap::from([("done".to_owned(), 2.0)]));
+        let last = ordering.last_swap.as_ref();
+        assert_eq!(last.map(|last| last.outcome.as_str()), Some("taken_back"));
+        assert_eq!(versions["auth"].last_swap, None);
         assert_eq!(read(""), ByComponent::new());
+    }
+
+    #[test]
+    fn what_two_hosts_serve_is_told_apart() {
+        let of = |text: &str| {
+            (
+                text.to_owned(),
+                read(r#"embedded_host_version{component="auth",sha256="aa"} 1"#),
+            )
+        };
+        let names: Vec<String> = of_hosts([of("one:9100"), of("two:9100")]).into_keys().collect();
+        assert_eq!(names, ["auth", "auth at two:9100"]);
     }
 }

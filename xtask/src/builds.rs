@@ -159,6 +159,7 @@ pub(crate) fn tests(checkout: &Checkout) -> Result<()> {
 pub(crate) fn build(checkout: &Checkout, step: Step, mut command: Command, name: &str) -> Result<()> {
     // Cargo counts only for a terminal; the count is what tells how long it will take.
     command
+        .env("CARGO_TERM_COLOR", "never")
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
         .env("CARGO_TERM_PROGRESS_WIDTH", "60");
     let log = checkout.log(&format!("build-{name}"))?;

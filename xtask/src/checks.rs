@@ -338,12 +338,16 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
         return test_against(checkout, url, &test.filter);
     }
     let spin = test.spin.then(|| on_path("spin").context(NO_SPIN)).transpose()?;
+    let in_one_process = spin.is_none() && test.topology.is_none();
+    let schemathesis = match in_one_process {
+        true => Some(schemathesis::find_or_install(checkout)?),
+        false => None,
+    };
     let mut ground = Ground::lay(checkout, "test")?;
     builds::components_and_guests(checkout)?;
     builds::next_release(checkout)?;
     builds::tests(checkout)?;
     manifests::write(checkout)?;
-    let schemathesis = schemathesis::find_or_install(checkout)?;
     ground.servers.await_all(&Kind::ALL)?;
     if let Some(spin) = spin {
         return ground.test_in_spin(spin, test.topology, &test.filter);
@@ -356,7 +360,7 @@ pub(crate) fn test(checkout: &Checkout, test: &Test) -> Result<()> {
     ground.describe(&mut command)?;
     command
         .env("SHOP_TEST_BASE_URL", shop)
-        .env("SHOP_TEST_SCHEMATHESIS", schemathesis)
+        .envs(schemathesis.map(|program| ("SHOP_TEST_SCHEMATHESIS", program)))
         .env("SHOP_TEST_SCHEMATHESIS_SEED", test.schemathesis_seed.to_string());
     pass(command)?;
     // Who asks for some tests has had them.

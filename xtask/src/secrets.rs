@@ -45,8 +45,9 @@ impl Secrets {
         let mut secrets = match fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text).with_context(|| {
                 format!(
-                    "{} is broken: `cargo xtask up --fresh` starts anew",
-                    path.display()
+                    "{} is broken: remove {}, with all that its servers keep, to start anew",
+                    path.display(),
+                    folder.display()
                 )
             })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::draw()?,

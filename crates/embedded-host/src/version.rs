@@ -54,9 +54,35 @@ pub(crate) struct Versions {
     component: String,
     current: RwLock<Current>,
     since: Gauge,
-    swapped: Counter,
-    refused: Counter,
-    taken_back: Counter,
+    swapped: Outcome,
+    refused: Outcome,
+    taken_back: Outcome,
+}
+
+/// What a swap may come to: how often it did, and when it last did.
+struct Outcome {
+    count: Counter,
+    last: Gauge,
+}
+
+impl Outcome {
+    fn new(component: &str, outcome: &'static str) -> Outcome {
+        Outcome {
+            count: metrics::counter!(
+                "embedded_host_swaps_total",
+                "component" => component.to_owned(), "outcome" => outcome
+            ),
+            last: metrics::gauge!(
+                "embedded_host_last_swap_seconds",
+                "component" => component.to_owned(), "outcome" => outcome
+            ),
+        }
+    }
+
+    fn came(&self) {
+        self.last.set(unix_seconds());
+        self.count.increment(1);
+    }
 }
 
 /// The version that answers a request. What it is never told of is a failure of that version: whoever asked has gone,
@@ -107,21 +133,15 @@ impl Drop for Chosen<'_> {
 
 impl Versions {
     pub(crate) fn new(component: &str, first: Version) -> Versions {
-        let swaps = |outcome: &'static str| {
-            metrics::counter!(
-                "embedded_host_swaps_total",
-                "component" => component.to_owned(), "outcome" => outcome
-            )
-        };
         let versions = Versions {
             component: component.to_owned(),
             since: metrics::gauge!(
                 "embedded_host_version_since_seconds",
                 "component" => component.to_owned()
             ),
-            swapped: swaps("done"),
-            refused: swaps("refused"),
-            taken_back: swaps("taken_back"),
+            swapped: Outcome::new(component, "done"),
+            refused: Outcome::new(component, "refused"),
+            taken_back: Outcome::new(component, "taken_back"),
             current: RwLock::new(Current {
                 version: Arc::new(first),
                 trial: None,
@@ -193,7 +213,7 @@ impl Versions {
 
     /// Another one would not do.
     pub(crate) fn refuse(&self) {
-        self.refused.increment(1);
+        self.refused.came();
     }
 
     fn end(&self, trial: &Arc<Trial>, verdict: Verdict) {
@@ -224,7 +244,7 @@ impl Versions {
                 others_errors = others.errors, others_answers = others.answers,
                 "a version did worse and was taken back"
             );
-            self.taken_back.increment(1);
+            self.taken_back.came();
         }
     }
 
@@ -232,7 +252,7 @@ impl Versions {
         self.show(&current.version.identity, 0.0);
         self.show(&next.identity, 1.0);
         self.shows_since_now();
-        self.swapped.increment(1);
+        self.swapped.came();
         current.before = Some(current.version.identity.digest);
         current.version = next;
     }
@@ -267,9 +287,13 @@ impl Versions {
     }
 
     fn shows_since_now(&self) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        self.since.set(now.unwrap_or_default().as_secs_f64());
+        self.since.set(unix_seconds());
     }
+}
+
+fn unix_seconds() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
 }
 
 /// Help texts, once.
@@ -283,6 +307,11 @@ pub(crate) fn describe() {
         "embedded_host_version_since_seconds",
         metrics::Unit::Seconds,
         "Since when the component's version serves, as seconds since 1970"
+    );
+    metrics::describe_gauge!(
+        "embedded_host_last_swap_seconds",
+        metrics::Unit::Seconds,
+        "When a swap of the component last came to this outcome, as seconds since 1970; 0 if none did"
     );
     metrics::describe_counter!(
         "embedded_host_swaps_total",

@@ -15,6 +15,15 @@ use crate::checkout::Checkout;
 /// What is deployed is what this checkout releases.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What makes pods and is not looked into here.
+const UNCHECKED: [&str; 5] = [
+    "CronJob",
+    "DaemonSet",
+    "Pod",
+    "ReplicaSet",
+    "ReplicationController",
+];
+
 const NAMESPACE: &str = "flower-shop";
 /// Whose names are the cluster's, not a namespace's.
 const OF_THE_CLUSTER: [&str; 1] = ["Namespace"];
@@ -112,6 +121,10 @@ fn objects(rendering: &Rendering) -> Vec<String> {
         if !seen.insert(title.clone()) {
             findings.push(format!("{title} is there twice"));
         }
+        if UNCHECKED.contains(&text(&document["kind"])) {
+            findings.push(format!("{title} makes pods that nobody checks"));
+        }
+        findings.extend(images(document));
     }
     findings
 }
@@ -236,6 +249,29 @@ fn references(value: &str) -> impl Iterator<Item = &str> {
     parts.filter_map(|part| Some(part.split_once(')')?.0))
 }
 
+/// Every image is of a version, and ours of the version that this is; by digest as well, if need be.
+fn images(document: &Value) -> Vec<String> {
+    let containers = list(&document["spec"]["template"]["spec"]["containers"]).iter();
+    let images = containers.map(|container| &container["image"]);
+    let of_spin = (document["kind"] == "SpinApp").then_some(&document["spec"]["image"]);
+    let mut findings = Vec::new();
+    for image in images.chain(of_spin) {
+        let image = text(image);
+        let named = image.split_once('@').map_or(image, |(named, _digest)| named);
+        let (name, tag) = named.rsplit_once(':').unwrap_or_default();
+        if tag.is_empty() || tag == "latest" {
+            findings.push(format!("{} has an image without a version", title(document)));
+        }
+        if name.contains("flower-shop-") && tag != VERSION {
+            findings.push(format!(
+                "{} has an image that is not of {VERSION}",
+                title(document)
+            ));
+        }
+    }
+    findings
+}
+
 /// Non-root, nothing to write to but what is said, nothing to gain, bounded, and no token. A SpinApp cannot say so.
 fn closed(pod: &Pod) -> Vec<String> {
     let Some(spec) = &pod.spec else {
@@ -291,16 +327,18 @@ fn closed(pod: &Pod) -> Vec<String> {
                 demand(given, &format!("has no {resource} in its {bound}"));
             }
         }
-        let (name, tag) = text(&container["image"]).rsplit_once(':').unwrap_or_default();
         demand(
-            !tag.is_empty() && tag != "latest",
-            "has an image without a version",
+            context["runAsNonRoot"] != false && context["runAsUser"].is_null(),
+            "may run as root after all",
         );
-        let is_ours = name.contains("flower-shop-");
+        demand(context["seccompProfile"].is_null(), "has a seccomp profile aside");
         demand(
-            !is_ours || tag == VERSION,
-            &format!("has an image that is not of {VERSION}"),
+            list(&container["envFrom"]).is_empty(),
+            "has all that is in a Secret or ConfigMap in its environment",
         );
+    }
+    for shared in ["hostPID", "hostIPC"] {
+        demand(spec[shared].is_null(), "shares something with its node");
     }
     findings
 }

@@ -190,6 +190,21 @@ fn mutations() -> Vec<Mutation> {
         ),
         // Shapes.
         put("SpinApp", "/spec/imagePullPolicy", json!("Always")),
+        put("SpinApp", "/spec/image", json!("registry/flower-shop-auth:0.0.9")),
+        put("Job", "/kind", json!("CronJob")),
+        put("Deployment", "/spec/template/spec/hostPID", json!(true)),
+        put(
+            "Deployment",
+            &at("/envFrom"),
+            json!([{"secretRef": {"name": "flower-shop"}}]),
+        ),
+        put("Deployment", &at("/securityContext/runAsNonRoot"), json!(false)),
+        put("Deployment", &at("/securityContext/runAsUser"), json!(0)),
+        put(
+            "Deployment",
+            &at("/securityContext/seccompProfile"),
+            json!({"type": "Unconfined"}),
+        ),
         put("SpinApp", "/spec/checks/readiness/httpGet/port", json!(80)),
         put("ScaledObject", "/spec/triggers/0/metadata/threshold", json!(5)),
         put("ScaledObject", "/spec/maxReplicas", json!(5)),

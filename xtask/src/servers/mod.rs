@@ -351,8 +351,9 @@ impl Servers {
         match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).with_context(|| {
                 format!(
-                    "{} is broken: `cargo xtask up --fresh` starts anew",
-                    path.display()
+                    "{} is broken: remove {}, with all that its servers keep, to start anew",
+                    path.display(),
+                    self.folder.display()
                 )
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Book::default()),
