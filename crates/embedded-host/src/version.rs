@@ -253,7 +253,9 @@ impl Versions {
         self.show(&next.identity, 1.0);
         self.shows_since_now();
         self.swapped.came();
-        current.before = Some(current.version.identity.digest);
+        // Whoever went back has to try again what was not good enough.
+        let goes_back = current.before == Some(next.identity.digest);
+        current.before = (!goes_back).then_some(current.version.identity.digest);
         current.version = next;
     }
 

@@ -150,6 +150,7 @@ async fn a_version_on_trial_that_does_worse_is_taken_back_and_one_that_does_as_w
 
     // One that does as well serves alone once it has answered often enough.
     let better = files.put_again("catalog")?;
+    let served = std::fs::read(files.file("catalog"))?;
     shop.ask_to_swap().await?;
     eventually("it serves", PATIENCE, async || {
         anybody.get("/api/catalog/flowers?limit=5").await?.expect(200)?;
@@ -174,11 +175,21 @@ async fn a_version_on_trial_that_does_worse_is_taken_back_and_one_that_does_as_w
     let serving = json!([{"sha256": better, "version": env!("CARGO_PKG_VERSION"), "share": 1.0}]);
     assert_eq!(catalog["serving"], serving);
     assert_eq!(catalog["swaps"], json!({"done": 1.0, "taken_back": 1.0}));
+    assert_eq!(catalog["last_swap"]["outcome"], "done");
     assert!(
         catalog["age_seconds"].as_u64().is_some_and(|age| age < 60),
         "{catalog}"
     );
-    Ok(())
+
+    // Whoever wants the one of before back has it at once, and has to try the other again.
+    files.put("catalog", &good)?;
+    shop.ask_to_swap().await?;
+    shop.await_swaps("catalog", "done", 2).await?;
+    assert_eq!(share(&sha256(&good)).await?, Some(1.0));
+    files.put("catalog", &served)?;
+    shop.ask_to_swap().await?;
+    let on_trial = async || Ok((share(&better).await? == Some(0.1)).then_some(()));
+    eventually("it is on trial again", PATIENCE, on_trial).await
 }
 
 #[tokio::test]
