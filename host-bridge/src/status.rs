@@ -198,8 +198,10 @@ fn show(report: &Report, colours: bool) {
             [print::short(&name, 40), word(state)]
         }));
     }
-    print::table(["SERVICE", "STATE"], &services);
-    print::line("");
+    if !services.is_empty() {
+        print::table(["SERVICE", "STATE"], &services);
+        print::line("");
+    }
     if !report.versions.is_empty() {
         let versions: Vec<[String; 5]> = report.versions.iter().map(version).collect();
         print::table(["COMPONENT", "VERSION", "AGE", "SWAPS", "LAST SWAP"], &versions);
