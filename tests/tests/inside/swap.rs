@@ -7,7 +7,7 @@ use shop_tests::crowd::Crowd;
 use shop_tests::environment::root;
 use shop_tests::eventually;
 use shop_tests::swappable::{COMPONENTS, Files, another, sha256};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -16,6 +16,12 @@ const ROUNDS: u64 = 3;
 
 /// Clients that shop at the same time.
 const CLIENTS: usize = 4;
+
+/// How long a version is tried at least.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// As many health checks that a tenth of them would do for a trial, if they counted.
+const HEALTH_CHECKS: usize = 300;
 
 #[tokio::test]
 async fn a_new_version_takes_over_without_a_request_or_an_event_lost() -> Result<()> {
@@ -102,7 +108,11 @@ async fn a_host_that_watches_swaps_by_itself() -> Result<()> {
 async fn a_version_on_trial_that_does_worse_is_taken_back_and_one_that_does_as_well_serves_in_the_end()
 -> Result<()> {
     let _alone = alone().await;
-    let (shop, files) = Files::start(&["--canary=catalog=0.1", "--canary-time=1"]).await?;
+    let (shop, files) = Files::start(&[
+        "--canary=catalog=0.1",
+        &format!("--canary-time={}", TRIAL.as_secs()),
+    ])
+    .await?;
     let anybody = shop.anonymous()?;
     let good = std::fs::read(files.file("catalog"))?;
     let turncoat = std::fs::read(root().join("target/wasm32-wasip2/wasm/turncoat.wasm"))?;
@@ -148,10 +158,18 @@ async fn a_version_on_trial_that_does_worse_is_taken_back_and_one_that_does_as_w
     eventually("it is no longer on trial", PATIENCE, is_over).await?;
     assert_eq!(shop.swaps("catalog", "refused").await?, 0);
 
-    // One that does as well serves alone once it has answered often enough.
+    // One that does as well serves alone once it has answered often enough, whatever it says of its health.
     let better = files.put_again("catalog")?;
     let served = std::fs::read(files.file("catalog"))?;
     shop.ask_to_swap().await?;
+    let on_trial = async || Ok((share(&better).await? == Some(0.1)).then_some(()));
+    eventually("it is on trial", PATIENCE, on_trial).await?;
+    let (begin, mut checks) = (Instant::now(), 0);
+    while checks < HEALTH_CHECKS || begin.elapsed() < TRIAL {
+        anybody.get("/health").await?.expect(200)?;
+        checks += 1;
+    }
+    assert_eq!(share(&better).await?, Some(0.1), "after {checks} health checks");
     eventually("it serves", PATIENCE, async || {
         anybody.get("/api/catalog/flowers?limit=5").await?.expect(200)?;
         Ok((share(&better).await? == Some(1.0)).then_some(()))
@@ -188,7 +206,6 @@ async fn a_version_on_trial_that_does_worse_is_taken_back_and_one_that_does_as_w
     assert_eq!(share(&sha256(&good)).await?, Some(1.0));
     files.put("catalog", &served)?;
     shop.ask_to_swap().await?;
-    let on_trial = async || Ok((share(&better).await? == Some(0.1)).then_some(()));
     eventually("it is on trial again", PATIENCE, on_trial).await
 }
 
