@@ -101,12 +101,7 @@ impl Chosen<'_> {
 
     /// What became of the request.
     pub(crate) fn answered<B>(mut self, answered: &Result<http::Response<B>, Refusal>) {
-        let failed = match answered {
-            Ok(response) => response.status().is_server_error(),
-            // Room included: each version has its own.
-            Err(Refusal::Busy | Refusal::Late | Refusal::Failed) => true,
-        };
-        self.count(failed);
+        self.count(is_failure(answered));
     }
 
     /// What becomes of the request says nothing of the version.
@@ -122,6 +117,14 @@ impl Chosen<'_> {
                 self.versions.end(&trial, verdict);
             }
         }
+    }
+}
+
+/// Whether it counts against the version. So does a want of room, for each version has its own.
+fn is_failure<B>(answered: &Result<http::Response<B>, Refusal>) -> bool {
+    match answered {
+        Ok(response) => response.status().is_server_error(),
+        Err(Refusal::Busy | Refusal::Late | Refusal::Failed) => true,
     }
 }
 
@@ -320,4 +323,28 @@ pub(crate) fn describe() {
         "Versions of a component that took the place of another while it ran (done), would not do (refused), or did worse \
          on trial (taken_back)"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_server_and_refusals_of_all_kinds_count_against_a_version() {
+        let with = |status| {
+            http::Response::builder()
+                .status(status)
+                .body(())
+                .map_err(|_| Refusal::Failed)
+        };
+        for status in [200, 304, 404, 429] {
+            assert!(!is_failure(&with(status)), "{status}");
+        }
+        for status in [500, 503] {
+            assert!(is_failure(&with(status)), "{status}");
+        }
+        for refusal in [Refusal::Busy, Refusal::Late, Refusal::Failed] {
+            assert!(is_failure::<()>(&Err(refusal)), "{refusal:?}");
+        }
+    }
 }

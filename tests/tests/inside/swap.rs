@@ -1,7 +1,7 @@
 //! New versions of components take the place of those that serve, while clients shop.
 
 use crate::alone;
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use shop_tests::crowd::Crowd;
 use shop_tests::environment::root;
@@ -93,6 +93,38 @@ async fn a_file_that_would_not_do_leaves_what_serves_alone() -> Result<()> {
     for (line, (_, reason)) in lines.into_iter().zip(bad) {
         ensure!(line.contains(reason), "{line}");
     }
+    Ok(())
+}
+
+/// That it is compiled is seen by the compiler's thread.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_that_somebody_thinks_better_of_while_it_is_compiled_never_serves() -> Result<()> {
+    let _alone = alone().await;
+    let (mut shop, files) = Files::start(&[]).await?;
+    let good = std::fs::read(files.file("catalog"))?;
+    let mut hosts = shop.hosts().into_iter();
+    let pid = hosts.next().and_then(|host| host.id()).context("no host")?;
+    let compiles = || -> Result<bool> {
+        let mut threads = std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+        let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm"));
+        Ok(threads.any(|thread| name(thread).is_ok_and(|name| name.trim() == "swap-compiler")))
+    };
+    files.put_again("catalog")?;
+    shop.ask_to_swap().await?;
+    eventually("it is compiled", PATIENCE, async || Ok(compiles()?.then_some(()))).await?;
+    files.put("catalog", &good)?;
+    ensure!(compiles()?, "that was too late to tell");
+    eventually("the host has seen it", PATIENCE, async || {
+        let log = shop.whole_log("host")?;
+        let mut lines = log.lines().filter(|line| line.contains("nothing to swap"));
+        Ok(lines
+            .any(|line| line.contains(r#""component":"catalog""#))
+            .then_some(()))
+    })
+    .await?;
+    shop.await_version("catalog", &sha256(&good)).await?;
+    assert_eq!(shop.swaps("catalog", "done").await?, 0);
     Ok(())
 }
 

@@ -31,7 +31,7 @@ fn whole(body: impl Into<Bytes>) -> Response<BoxBody> {
     Response::new(box_body(FullBody::new(body.into())))
 }
 
-/// Its parts come one after the other, long after its head.
+/// Its parts come one after the other, long after its head: the pauses are what makes it a stream to whoever reads it.
 fn streamed() -> Response<BoxBody> {
     let (mut parts, body) = stream::<&'static str>();
     spin_sdk::wasip3::spawn(async move {

@@ -6,7 +6,7 @@ use spin_sdk::http_service;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How long a request stays.
+/// How long a request stays. It awaits nothing: that nobody comes who may not is what is asked.
 const STAY: Duration = Duration::from_secs(1);
 /// How many one instance may have at once.
 const LIMIT: u32 = 16;
